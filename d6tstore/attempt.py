@@ -1,0 +1,330 @@
+"""One attempt at computing a task: inputs frozen, outputs written out of sight, the record published last."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from d6tstore import content, context, files, project, record
+from d6tstore.backend import Backend
+from d6tstore.errors import BackendError, FormatError, SaveError, UsageError
+from d6tstore.fingerprint import Fingerprint
+from d6tstore.format import Format, PathFormat, TableFormat
+from d6tstore.record import ANCESTORS, Input, Output, Record
+from d6tstore.repository import Repository, derived_content, format_name, format_of
+from d6tstore.target import encode_schema, outputs, targets
+from d6tstore.task import Task
+
+_SPOOL = 4 << 20  # bytes that are gathered in memory before an output goes through a file
+
+
+class Attempt:
+    """What `self` stands on inside `run`. It asks no global: store, inputs and outputs are its own.
+
+    Args:
+        repository: where records and objects lie.
+        task: the task to compute.
+        inputs: records of its direct inputs by id, frozen from here on.
+        previous: the current record of the task.
+        code: fingerprint of its code.
+        git: commit of the user's project.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        task: Task,
+        inputs: Mapping[str, Record],
+        previous: Record | None,
+        code: Fingerprint,
+        git: str | None = None,
+    ) -> None:
+        self.repository = repository
+        self.backend: Backend = repository.backend(task)
+        self.inputs = inputs
+        self.previous = previous
+        self.code = code
+        self.git = git
+        self.formats = task.formats()
+        self.saved: dict[str, Output] = {}
+        self.metrics: dict[str, Any] = {}
+        self.started = time.perf_counter()
+        files.require(task, repository.root)
+        self.files = files.observe(task, repository.root, previous.files if previous else {})
+        self.task: Any = object.__new__(type(task))
+        self.task.__dict__.update(task.__dict__, _attempt=self)
+
+    # -------------------------------------------------- what `self.*` calls in run
+
+    def save(self, task: Task, value: Any, metrics: Mapping[str, Any] | None = None) -> None:
+        """Store outputs out of sight; see `Task.save`."""
+        self._only(task, "save")
+        if len(self.formats) == 1:
+            named: Mapping[str, Any] = {next(iter(self.formats)): value}
+        elif isinstance(value, Mapping):
+            named = value
+        else:
+            raise SaveError(
+                f"{task!r} declares the outputs {', '.join(self.formats)}: save a dict "
+                f"{{name: value}}, got a {type(value).__name__}."
+            )
+        if unknown := [name for name in named if name not in self.formats]:
+            raise SaveError(
+                f"{task!r} saves {', '.join(map(repr, unknown))}, but declares only {', '.join(self.formats)}. "
+                "Correct the name, or add it to persist."
+            )
+        checked = _metrics(task, metrics or {})
+        for name, item in named.items():
+            replaced = self.saved.get(name)
+            self.saved[name] = self._store(name, item)
+            self._drop(replaced)
+        self.metrics |= checked
+
+    def log(self, task: Task, metrics: Mapping[str, Any]) -> None:
+        """Keep metrics; see `Task.log`."""
+        self._only(task, "log")
+        self.metrics |= _metrics(task, metrics)
+
+    def input(self, task: Task) -> Any:
+        """Targets of the frozen inputs; see `Task.input`."""
+        return targets(task.requires(), self.output)
+
+    def output(self, task: Task) -> Any:
+        """Targets of a task; only declared inputs may be loaded."""
+        return outputs(self.repository, task, self.inputs.get(task.id))
+
+    def complete(self, task: Task) -> bool:
+        """A declared input is complete; the task itself is not, while it runs."""
+        return task.id in self.inputs
+
+    def invalidate(self, task: Task) -> None:
+        """Refused."""
+        raise UsageError(f"{self.task!r}: run() must not invalidate {task!r}. Do it outside, then run again.")
+
+    def _only(self, task: Task, verb: str) -> None:
+        if task.id != self.task.id:
+            raise SaveError(f"{self.task!r}: run() may {verb} its own results only, not those of {task!r}.")
+
+    # --------------------------------------------------------------- storing
+
+    def _store(self, name: str, value: Any) -> Output:
+        """THE decision about storage: how a value lies on this backend."""
+        declared = self.formats[name]
+        format: Format = format_of(declared)
+        shown = format_name(declared)
+        try:
+            if format.live and self.backend.holds_live:
+                return self._hold(name, shown, format, value)
+            if isinstance(format, TableFormat):
+                return self._store_table(name, shown, format, value)
+            return self._store_bytes(name, shown, format, value)
+        except FormatError as exc:
+            raise FormatError(f"{self.task!r}: output {name!r}: {exc}") from exc
+
+    def _hold(self, name: str, shown: str, format: Any, value: Any) -> Output:
+        kept = format.check(value)
+        key = self.repository.object_key(self.task, name, format.suffix)
+        self.backend.hold(key, kept)
+        contents = {id: found.content for id, found in self.inputs.items()}
+        return Output(key, shown, derived_content(self.task, self.code.code, contents, name))
+
+    def _store_table(self, name: str, shown: str, format: TableFormat, value: Any) -> Output:
+        table = format.to_arrow(value)
+        digest, schema = content.of_table(table), encode_schema(table.schema)
+        if (same := self._unchanged(name, shown, digest)) is not None:
+            return Output(same.key, shown, digest, same.checksum, same.bytes, table.num_rows, schema)
+        key, checksum, size = self._write(name, format, lambda file: format.dump_table(table, file))
+        return Output(key, shown, digest, checksum, size, table.num_rows, schema)
+
+    def _store_bytes(self, name: str, shown: str, format: Format, value: Any) -> Output:
+        with Spool(self.backend) as spool:
+            if isinstance(format, PathFormat):
+                format.dump_path(value, spool.as_path())
+            else:
+                self._dump(spool, lambda file: format.dump(value, file))
+            checksum, size = spool.checksum()
+            if (same := self._unchanged(name, shown, checksum)) is not None:
+                return same
+            key = self.repository.object_key(self.task, name, format.suffix)
+            self.backend.write(key, spool.take())
+            return Output(key, shown, checksum, checksum, size)
+
+    def _write(self, name: str, format: Format, dump: Any) -> tuple[str, str, int]:
+        with Spool(self.backend) as spool:
+            self._dump(spool, dump)
+            checksum, size = spool.checksum()
+            key = self.repository.object_key(self.task, name, format.suffix)
+            self.backend.write(key, spool.take())
+            return key, checksum, size
+
+    def _dump(self, spool: Spool, dump: Any) -> None:
+        try:
+            dump(spool)
+        except OSError as exc:
+            raise BackendError(
+                f"{self.task!r}: writing to {self.backend!r} failed: {exc.strerror or exc}. "
+                "Free space or give the rights, and run again; the previous result is whole."
+            ) from exc
+
+    def _unchanged(self, name: str, shown: str, digest: str) -> Output | None:
+        """The output of the current record, if it has this content and is still there: it is kept instead."""
+        old = self.previous.outputs.get(name) if self.previous else None
+        if old is None or (old.content, old.format) != (digest, shown):
+            return None
+        there = self.backend.stat([old.key]).get(old.key)
+        return old if there is not None and there.size == old.bytes else None
+
+    def _drop(self, output: Output | None) -> None:
+        """Remove an object that no record names and none will."""
+        kept = {o.key for o in self.previous.outputs.values()} if self.previous else set()
+        kept |= {o.key for o in self.saved.values()}
+        if output is not None and output.key not in kept:
+            with contextlib.suppress(BackendError):  # debris for gc, never a reason to hide the user's error
+                self.backend.delete(output.key)
+
+    # ------------------------------------------------------------ its end
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Task]:
+        """Make this the attempt of the running thread; on an error nothing of it remains."""
+        token = context.attempt.set(self)
+        try:
+            yield self.task
+        except BaseException:
+            self.discard()
+            raise
+        finally:
+            context.attempt.reset(token)
+
+    def discard(self) -> None:
+        """Remove what was written; the previous result is as it was."""
+        saved, self.saved = self.saved, {}
+        for output in saved.values():
+            self._drop(output)
+
+    @property
+    def whole(self) -> bool:
+        """True if all declared outputs are saved."""
+        return len(self.saved) == len(self.formats)
+
+    def commit(self) -> Record:
+        """Publish the record: from here on the result is there, as a whole.
+
+        Raises:
+            SaveError: declared outputs are missing.
+        """
+        if not self.whole:
+            missing = ", ".join(name for name in self.formats if name not in self.saved)
+            saved = ", ".join(self.saved) or "nothing"
+            self.discard()
+            raise SaveError(
+                f"{self.task!r} declares {', '.join(self.formats)} but saved {saved}; missing: {missing}. "
+                "Call self.save(...) for each, or remove it from persist."
+            )
+        old, task = self.previous, self.task
+        new = Record(
+            version=record.VERSION,
+            family=self.repository.family(task),
+            module=type(task).__module__,
+            hash=task.hash,
+            params=task.parameters_json(),
+            insignificant=task.parameters_json(significant=False),
+            code=self.code.code,
+            functions=self.code.functions,
+            inputs={id: Input(found.content) for id, found in self.inputs.items()},
+            files=self.files,
+            outputs={name: self.saved[name] for name in self.formats},
+            metrics=self.metrics,
+            seconds=round(time.perf_counter() - self.started, 6),
+            author=project.author(),
+            host=project.host(),
+            time=record.now(),
+            git=self.git,
+            versions=project.versions(),
+            write_id=secrets.token_hex(8),
+            ancestors=(old.write_id, *old.ancestors)[:ANCESTORS] if old else (),
+        )
+        return self.repository.publish(task, new, old)
+
+
+class Spool(io.RawIOBase):
+    """A file in memory that moves to the backend's staging place when it grows."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._file: Any = io.BytesIO()
+        self._path: Path | None = None
+
+    def write(self, data: Any) -> int:
+        """Append bytes."""
+        size = memoryview(data).nbytes
+        if self._path is None and self._file.tell() + size > _SPOOL:
+            self._path = self._backend.staging()
+            buffered, self._file = self._file, self._path.open("w+b")
+            self._file.write(buffered.getbuffer())
+            self._file.seek(buffered.tell())
+        self._file.write(data)
+        return size
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move; formats such as zip patch their header."""
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Where we are."""
+        return int(self._file.tell())
+
+    def readable(self) -> bool:
+        """False: it is for writing."""
+        return False
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def as_path(self) -> Path:
+        """A path to write to instead, for libraries that want one."""
+        self._path = self._backend.staging()
+        return self._path
+
+    def checksum(self) -> tuple[str, int]:
+        """Checksum and size of what was written."""
+        if self._path is None:
+            data = self._file.getbuffer()
+            return content.of_bytes(data), data.nbytes
+        self._file.close()
+        return content.of_file(self._path), self._path.stat().st_size
+
+    def take(self) -> bytes | Path:
+        """What to give to `Backend.write`."""
+        return self._file.getvalue() if self._path is None else self._path
+
+    def __exit__(self, *exc: Any) -> None:
+        self._file.close()
+        if self._path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+
+
+def _metrics(task: Task, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if hasattr(value, "item") and getattr(value, "shape", None) == ():
+            value = value.item()
+        if not isinstance(name, str) or not isinstance(value, str | int | float | bool | None):
+            raise SaveError(
+                f"{task!r}: metric {name!r} is a {type(value).__name__}; metrics are numbers, text, bools or None. "
+                "Convert it (float(x)), or save it as an output."
+            )
+        plain[name] = value
+    return plain

@@ -1,0 +1,119 @@
+"""What people ask: why does it run, and how do results compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from d6tstore.plan import Node, Plan
+from d6tstore.record import Record
+from d6tstore.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from d6tstore.store import Store
+
+
+@dataclass
+class Explanation:
+    """Why a task would run or not. Printed, it says everything; `node` has state and first reason."""
+
+    node: Node
+    details: list[str] = field(default_factory=list)
+
+    @property
+    def state(self) -> str:
+        """State of the task."""
+        return str(self.node.state)
+
+    @property
+    def reason(self) -> str:
+        """The first reason; empty if there is nothing to do."""
+        return self.node.reason
+
+    def __str__(self) -> str:
+        return "\n".join([str(self.node), *(f"  {line}" for line in self.details)])
+
+    __repr__ = __str__
+
+
+def explain(plan: Plan, task: Task) -> Explanation:
+    """Everything that is known about the state of a task; see `Store.why`."""
+    node = plan[task]
+    details: list[str] = []
+    found = node.record
+    if found is None:
+        details += _nearest(plan, task) if not task.external and not task.aggregates else []
+    else:
+        details.append(
+            f"result of {found.time[:19]} by {found.author} on {found.host}, {found.seconds:.2f} s"
+        )
+        details += _all_changes(plan, task, found)
+    for id in plan.graph.inputs[task.id]:
+        if plan.nodes[id].will_run:
+            details.append(f"input {plan.nodes[id]}")
+    return Explanation(node, details)
+
+
+def _all_changes(plan: Plan, task: Task, found: Record) -> list[str]:
+    """Every predicate that holds, not only the first."""
+    from d6tstore import plan as predicates
+
+    inputs = {id: plan.nodes[id].content for id in plan.graph.inputs[task.id]}
+    if task.external:
+        return []
+    reasons = [
+        predicates.other_module(task, found),
+        predicates.changed_code(found, plan.code.of(task)),
+        predicates.changed_input(found, inputs),
+        predicates.changed_file(task, found, plan.repository),
+    ]
+    check = plan.repository.check_of(task)
+    ignored = "" if check == "code" else f" (may be ignored: check = {check!r})"
+    lines = [f"{reason}{ignored}" for reason in reasons if reason]
+    lines += [f"code accepted by {a.who} at {a.time[:19]}" for a in found.accepted]
+    return lines
+
+
+def _nearest(plan: Plan, task: Task) -> list[str]:
+    """In what the nearest record of the family differs."""
+    mine = task.parameters_json()
+    nearest: tuple[int, Record] | None = None
+    for found in plan.repository.family_records(task):
+        differing = sum(mine.get(n) != found.params.get(n) for n in {*mine, *found.params})
+        if nearest is None or differing < nearest[0]:
+            nearest = differing, found
+    if nearest is None:
+        return [f"no task of the family {task.family} has a result yet"]
+    theirs = nearest[1].params
+    differences = [
+        f"{n} = {mine.get(n, '(none)')!r}, there {theirs.get(n, '(none)')!r}"
+        for n in {**mine, **theirs}
+        if mine.get(n) != theirs.get(n)
+    ]
+    return [f"nearest result, of {nearest[1].time[:19]}: {'; '.join(differences) or 'same parameters'}"]
+
+
+def compare(store: Store, tasks: list[Task]) -> pd.DataFrame:
+    """Parameters x metrics x seconds x rows x bytes; see `Store.compare`."""
+    import pandas as pd
+
+    plan = store.plan(tasks)
+    rows: list[dict[str, Any]] = []
+    for task in tasks:
+        node = plan[task]
+        found = node.restore or node.record
+        row: dict[str, Any] = {"task": task.family, **task.parameters}
+        for name, value in (found.metrics if found else {}).items():
+            row[f"{name}_metric" if name in row else name] = value
+        row["state"] = str(node.state)
+        row["seconds"] = found.seconds if found else None
+        row["rows"] = found.rows if found else None
+        row["bytes"] = found.bytes if found else None
+        rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in _LAST))
+    return pd.DataFrame(rows, columns=[*names, *_LAST])
+
+
+_LAST = ("state", "seconds", "rows", "bytes")

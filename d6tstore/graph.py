@@ -1,0 +1,147 @@
+"""The DAG of tasks: order, upstream, downstream, cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any
+
+from d6tstore.errors import GraphError
+from d6tstore.task import Task, flatten, latest
+
+
+class Graph:
+    """Everything that given tasks need, each task once, inputs before what reads them.
+
+    Args:
+        targets: a task, or nested lists, tuples or dicts of tasks. An aggregator stands for what it requires.
+
+    Attributes:
+        tasks: task by id, in topological order, aggregators included.
+        inputs: ids of the direct inputs by id; aggregators replaced by what they stand for.
+        children: ids of what `requires` returned, aggregators as they are.
+        targets: ids of the tasks that were asked for, aggregators replaced.
+
+    Raises:
+        GraphError: a cycle, two classes of one family, or something that is no task.
+
+    Example:
+        >>> import d6tstore
+        >>> class A(d6tstore.tasks.TaskJson): ...
+        >>> @d6tstore.requires(A)
+        ... class B(d6tstore.tasks.TaskJson): ...
+        >>> [task.family for task in Graph(B())]
+        ['A', 'B']
+    """
+
+    def __init__(self, targets: Any) -> None:
+        self.tasks: dict[str, Task] = {}
+        self.inputs: dict[str, tuple[str, ...]] = {}
+        self.children: dict[str, tuple[str, ...]] = {}
+        self._classes: dict[str, type[Task]] = {}
+        self._latest: dict[type[Task], type[Task]] = {}
+        self.roots = [self._visit(task) for task in _checked(targets, "the tasks to run")]
+        self.targets = self._leaves(self.roots)
+
+    def _visit(self, root: Task) -> str:
+        """Depth first, on our own stack: a chain may be longer than Python's."""
+        root = self._newest(root)
+        stack = [(root, self._open(root))] if root.id not in self.tasks else []
+        path = dict.fromkeys(task.id for task, _ in stack)
+        while stack:
+            task, upstream = stack[-1]
+            for child in upstream:
+                child = self._newest(child)
+                self.children[task.id] += (child.id,)
+                if child.id in path:
+                    at = list(path).index(child.id)
+                    ring = " -> ".join(repr(t) for t, _ in [*stack[at:], stack[at]])
+                    raise GraphError(
+                        f"cycle: {ring}. A task cannot need itself; remove one of these requires."
+                    )
+                if child.id not in self.tasks:
+                    stack.append((child, self._open(child)))
+                    path[child.id] = None
+                    break
+            else:
+                stack.pop()
+                del path[task.id]
+                self.tasks[task.id] = task
+                children = self.children[task.id] = tuple(dict.fromkeys(self.children[task.id]))
+                self.inputs[task.id] = self._leaves(children)
+        return root.id
+
+    def _open(self, task: Task) -> Iterator[Task]:
+        self.children[task.id] = ()
+        known = self._classes.setdefault(task.family, type(task))
+        if known is not type(task):
+            raise GraphError(
+                f"two task classes of the family {task.family!r}: {_where(known)} and {_where(type(task))}. "
+                "Their results would be mixed up. Rename one."
+            )
+        return iter(() if task.external else _checked(task.requires(), f"{task!r}.requires()"))
+
+    def _newest(self, task: Task) -> Task:
+        cls = type(task)
+        newest = self._latest.get(cls) or self._latest.setdefault(cls, latest(cls))
+        return task if newest is cls else newest(**task.parameters)
+
+    def _leaves(self, ids: Iterable[str]) -> tuple[str, ...]:
+        """Ids with aggregators replaced by what they stand for."""
+        found: dict[str, None] = {}
+        for id in ids:
+            found.update(dict.fromkeys(self.inputs[id] if self.tasks[id].aggregates else [id]))
+        return tuple(found)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks.values())
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __contains__(self, task: object) -> bool:
+        return isinstance(task, Task) and task.id in self.tasks
+
+    @cached_property
+    def readers(self) -> dict[str, list[str]]:
+        """Ids of the tasks that read a task directly, by id."""
+        found: dict[str, list[str]] = {id: [] for id in self.tasks}
+        for id, inputs in self.inputs.items():
+            for upstream in inputs:
+                found[upstream].append(id)
+        return found
+
+    def downstream(self, ids: Iterable[str]) -> set[str]:
+        """These and everything in the graph that depends on them."""
+        return _reach(ids, self.readers)
+
+    def upstream(self, ids: Iterable[str]) -> set[str]:
+        """These and everything that they depend on."""
+        return _reach(ids, self.inputs)
+
+
+def _reach(ids: Iterable[str], edges: Any) -> set[str]:
+    found, todo = set(ids), list(ids)
+    while todo:
+        new = [id for id in edges[todo.pop()] if id not in found]
+        found.update(new)
+        todo += new
+    return found
+
+
+def _checked(shape: Any, what: str) -> list[Task]:
+    if isinstance(shape, Task):
+        return [shape]
+    found = list(flatten(shape))
+    for item in found:
+        if not isinstance(item, Task):
+            cure = f"Write {item.__name__}(...)" if isinstance(item, type) else "Return tasks"
+            raise GraphError(
+                f"{what} must be a task, or a list, tuple or dict of tasks, but holds {item!r}. {cure}; a generator "
+                "must become a list."
+            )
+    return found
+
+
+def _where(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

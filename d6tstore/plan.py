@@ -1,0 +1,302 @@
+"""The state of every task, and the first reason for it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from d6tstore import files
+from d6tstore.errors import GraphError, RecordError
+from d6tstore.fingerprint import Fingerprint, changed, fingerprint
+from d6tstore.graph import Graph
+from d6tstore.record import Record, combine
+from d6tstore.repository import Repository, derived_content, format_of
+from d6tstore.task import Task
+
+UPSTREAM = "upstream will run"
+MISSING = "output missing"
+FORCED = "forced"
+
+
+class State(enum.StrEnum):
+    """What a task is. EVICTED is complete too: only its object is not here."""
+
+    COMPLETE = "COMPLETE"
+    PENDING = "PENDING"
+    EVICTED = "EVICTED"
+    EXTERNAL = "EXTERNAL, absent"
+    AGGREGATE = "AGGREGATE"
+
+
+@dataclass(slots=True)
+class Node:
+    """State of one task.
+
+    Attributes:
+        reason: why it is pending; for a complete one, what the run will do about it, or nothing.
+        record: the current record, if there is a readable one.
+        content: what those downstream depend on; None as long as that is open.
+        restore: a kept version that will become current, without running.
+    """
+
+    task: Task
+    state: State
+    reason: str = ""
+    record: Record | None = None
+    content: str | None = None
+    restore: Record | None = None
+
+    @property
+    def will_run(self) -> bool:
+        """True if a run would compute it (one whose upstream runs may yet be cut off)."""
+        return self.state is State.PENDING
+
+    def __str__(self) -> str:
+        return f"{self.task!r}: {self.state}{f' ({self.reason})' if self.reason else ''}"
+
+
+class Code:
+    """Fingerprints of the code of task classes, each computed once per plan."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._root = repository.root
+        self._known: dict[type[Task], Fingerprint] = {}
+
+    def of(self, task: Task) -> Fingerprint:
+        """Fingerprint of a task's code, or of its `version` if it has one."""
+        cls = type(task)
+        known = self._known.get(cls)
+        if known is None:
+            if cls.version is not None:
+                known = Fingerprint(f"version {cls.version}", {})
+            elif cls.external:
+                known = Fingerprint("external", {})
+            else:
+                known = fingerprint(cls, root=self._root, track=cls.track)
+            self._known[cls] = known
+        return known
+
+
+def other_module(task: Task, found: Record) -> str | None:
+    """The record was made by a class of another module; `__main__` is any module."""
+    here = type(task).__module__
+    if found.module in (here, "__main__") or here == "__main__":
+        return None
+    return f"made by module {found.module}, this is {here}; accept() adopts it"
+
+
+def changed_code(found: Record, code: Fingerprint) -> str | None:
+    """The code is not the one that made the record."""
+    if found.code == code.code:
+        return None
+    if found.code.startswith("version ") or code.code.startswith("version "):
+        return f"code changed: {_named(found.code)} is now {_named(code.code)}"
+    what = changed(found.functions, code.functions)
+    return f"code of {', '.join(what) or 'another version of d6tstore'}"
+
+
+def changed_input(found: Record, inputs: Mapping[str, str | None]) -> str | None:
+    """An input has other content than the one that was read. None in `inputs`: not known yet."""
+    for id, content in inputs.items():
+        if id not in found.inputs:
+            return f"input {id} added"
+        if content is not None and found.inputs[id].content != content:
+            return f"input {id} changed"
+    gone = [id for id in found.inputs if id not in inputs]
+    return f"input {gone[0]} removed" if gone else None
+
+
+def changed_file(task: Task, found: Record, repository: Repository) -> str | None:
+    """A raw input file has other content than the one that was read."""
+    if not found.files and not task.raw_files():
+        return None
+    now = files.observe(task, repository.root, found.files)
+    for name in {**now, **found.files}:
+        if name not in now:
+            return f"file {name} removed"
+        if name not in found.files:
+            return f"file {name} added"
+        if now[name].content != found.files[name].content:
+            return f"file {name} changed"
+    return None
+
+
+def stale(
+    repository: Repository,
+    task: Task,
+    found: Record,
+    code: Fingerprint,
+    inputs: Mapping[str, str | None],
+) -> str | None:
+    """The first reason why a record is not the result of a task as it is now; None if it is."""
+    if task.external:
+        return None
+    check = repository.check_of(task)
+    if check == "exists":
+        return None
+    return (
+        (check == "code" and (other_module(task, found) or changed_code(found, code)))
+        or changed_input(found, inputs)
+        or changed_file(task, found, repository)
+        or None
+    )
+
+
+class Plan:
+    """What a run would do, decided from records without running or writing anything.
+
+    Attributes:
+        nodes: state of every task by id, inputs first.
+    """
+
+    def __init__(self, repository: Repository, graph: Graph, forced: Iterable[str] = ()) -> None:
+        self.repository = repository
+        self.graph = graph
+        self.code = Code(repository)
+        self.forced = set(forced)
+        found = repository.read(task for task in graph if not task.aggregates)
+        self.records = {id: r for id, r in found.items() if isinstance(r, Record)}
+        self.damaged = {id: r for id, r in found.items() if isinstance(r, RecordError)}
+        self._absent = repository.missing((graph.tasks[id], r) for id, r in self.records.items())
+        self.needed = set(graph.targets)
+        self.nodes: dict[str, Node] = {}
+        self._judge_all()
+        if self._need_evicted():
+            self._judge_all()
+
+    def _judge_all(self) -> None:
+        for id in self.graph.tasks:
+            self.nodes[id] = self.judge(id)
+
+    def _need_evicted(self) -> bool:
+        """Objects that a run will read must be there; True if that changes the plan."""
+        before = len(self.needed)
+        evicted = False
+        for id in reversed(self.graph.tasks):
+            node = self.nodes[id]
+            if (node.will_run and node.reason != UPSTREAM) or (
+                node.state is State.EVICTED and id in self.needed
+            ):
+                self.needed.update(self.graph.inputs[id])
+                evicted |= any(self.nodes[i].state is State.EVICTED for i in self.graph.inputs[id])
+        return evicted and len(self.needed) > before
+
+    def judge(self, id: str) -> Node:
+        """State of a task, given the states of its inputs."""
+        task = self.graph.tasks[id]
+        inputs = {i: self.nodes[i].content for i in self.graph.inputs[id]}
+        unknown = None in inputs.values()
+        if task.aggregates:
+            pending = any(not self.settled(i) for i in inputs)
+            return Node(task, State.AGGREGATE, UPSTREAM if pending else "")
+        found = self.records.get(id)
+        if id in self.forced:
+            return Node(task, State.PENDING, FORCED, found)
+        if found is None:
+            return self._without_record(id, task, inputs)
+        reason = stale(self.repository, task, found, self.code.of(task), inputs)
+        if reason:
+            kept = None if unknown else self._kept(task, inputs)
+            if kept:
+                fits = f"{reason}; the version of {kept.time[:19]} fits"
+                return Node(task, State.COMPLETE, fits, found, kept.content, kept)
+            return Node(task, State.PENDING, reason, found)
+        if id in self._absent and id in self.needed:
+            return Node(task, State.EVICTED if task.external else State.PENDING, MISSING, found)
+        if unknown:
+            return Node(task, State.PENDING, UPSTREAM, found)
+        return Node(task, State.EVICTED if id in self._absent else State.COMPLETE, "", found, found.content)
+
+    def _without_record(self, id: str, task: Task, inputs: dict[str, str | None]) -> Node:
+        if task.external:
+            return Node(
+                task, State.EXTERNAL, "pull it from the pipe that shares it, or run it where its code is"
+            )
+        if damaged := self.damaged.get(id):
+            kept = None if None in inputs.values() else self._kept(task, inputs)
+            if kept:
+                return Node(
+                    task, State.COMPLETE, "damaged record; a kept version fits", None, kept.content, kept
+                )
+            return Node(task, State.PENDING, f"damaged record: {damaged}")
+        if id not in self.needed and (derived := self._derived(task, inputs)):
+            return Node(task, State.EVICTED, "kept in memory only", None, derived)
+        return Node(task, State.PENDING, "never run")
+
+    def _derived(self, task: Task, inputs: dict[str, str | None]) -> str | None:
+        """Content of a result that would be kept in memory only: known without computing it."""
+        formats = task.formats()
+        if task.backend is None or not all(format_of(f).live for f in formats.values()):
+            return None
+        if not self.repository.backend(task).holds_live:
+            return None
+        known = {id: content for id, content in inputs.items() if content is not None}
+        if len(known) < len(inputs):
+            return None
+        return combine(
+            {name: derived_content(task, self.code.of(task).code, known, name) for name in formats}
+        )
+
+    def _kept(self, task: Task, inputs: Mapping[str, str | None]) -> Record | None:
+        """A kept version that agrees with code, parameters and inputs as they are now."""
+        code = self.code.of(task)
+        for kept in self.repository.history(task):
+            if kept.restorable and not stale(self.repository, task, kept, code, inputs):
+                if task.id not in self.repository.missing([(task, kept)]):
+                    return kept
+        return None
+
+    def settled(self, id: str) -> bool:
+        """True if nothing is left to do for a task."""
+        node = self.nodes[id]
+        if node.state is State.AGGREGATE:
+            return not node.reason
+        return node.state in (State.COMPLETE, State.EVICTED) and node.reason != MISSING
+
+    def settle(self, id: str, found: Record | None) -> None:
+        """Take in that a task has its result: it ran, or was there already."""
+        if found is not None:
+            self.records[id] = found
+            self.damaged.pop(id, None)
+        if self.nodes[id].state is not State.EVICTED:
+            self._absent.discard(id)
+            content = found.content if found else None
+            self.nodes[id] = Node(self.graph.tasks[id], State.COMPLETE, "", found, content)
+
+    # -------------------------------------------------------------- for people
+
+    @property
+    def pending(self) -> list[Task]:
+        """Tasks that a run would compute."""
+        return [node.task for node in self.nodes.values() if node.will_run]
+
+    @property
+    def complete(self) -> bool:
+        """True if a run would compute nothing."""
+        return all(self.settled(id) for id in self.nodes)
+
+    def __getitem__(self, task: Task) -> Node:
+        try:
+            return self.nodes[task.id]
+        except KeyError:
+            raise GraphError(f"{task!r} is not in this plan. Plan it, or a task that needs it.") from None
+
+    def __iter__(self) -> Any:
+        return iter(self.nodes.values())
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __str__(self) -> str:
+        from d6tstore.display import tree_text
+
+        return tree_text(self)
+
+    def __repr__(self) -> str:
+        return f"Plan({len(self.nodes)} tasks, {len(self.pending)} pending)"
+
+
+def _named(code: str) -> str:
+    return code if code.startswith("version ") else "its code"

@@ -1,0 +1,105 @@
+"""Facts about the user's project and machine: its root, its git commit, who runs, which versions."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+import platform
+import socket
+import sys
+from pathlib import Path
+
+_MARKERS = ("d6tstore.toml", "pyproject.toml", ".git", "setup.py")
+_REPORTED = ("d6tstore", "numpy", "pandas", "polars", "pyarrow", "sklearn", "scipy", "torch")
+
+
+@functools.lru_cache(maxsize=64)
+def _root_above(folder: str) -> Path | None:
+    start = Path(folder)
+    return next((p for p in (start, *start.parents) if any((p / m).exists() for m in _MARKERS)), None)
+
+
+def root() -> Path:
+    """Folder of the user's project.
+
+    Returns:
+        The nearest folder at or above the working directory, else at or above the script that runs, which
+        holds `d6tstore.toml`, `pyproject.toml`, `.git` or `setup.py`; the working directory when none does.
+    """
+    here = Path.cwd()
+    if found := _root_above(str(here)):
+        return found
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    return (_root_above(str(Path(script).resolve().parent)) if script else None) or here
+
+
+def commit(folder: Path) -> str | None:
+    """Git commit checked out in a project, read without starting git (a process costs more than a task).
+
+    Args:
+        folder: the project's root.
+
+    Returns:
+        40 hex digits, or None outside a git project.
+    """
+    try:
+        git = folder / ".git"
+        if git.is_file():  # a worktree or submodule: `gitdir: <path>`
+            git = folder / git.read_text().removeprefix("gitdir:").strip()
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        ref = head.removeprefix("ref: ")
+        common = git / "commondir"
+        places = [git, git / common.read_text().strip()] if common.is_file() else [git]
+        for place in places:
+            if (place / ref).is_file():
+                return (place / ref).read_text().strip()
+            packed = place / "packed-refs"
+            if packed.is_file():
+                for line in packed.read_text().splitlines():
+                    if line.endswith(f" {ref}"):
+                        return line.split(" ")[0]
+    except OSError:
+        pass
+    return None
+
+
+@functools.cache
+def author() -> str:
+    """Name of the OS user, `unknown` when there is none (some containers)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return "unknown"
+
+
+@functools.cache
+def _host(pid: int) -> str:
+    return socket.gethostname()
+
+
+def host() -> str:
+    """Name of this machine."""
+    return _host(os.getpid())
+
+
+def pid() -> str:
+    """Number of this process, as text."""
+    return str(os.getpid())
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of those well-known packages that are loaded.
+
+    Example:
+        >>> "python" in versions()
+        True
+    """
+    found = {"python": platform.python_version()}
+    for name in _REPORTED:
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            found[name] = version
+    return found

@@ -1,0 +1,186 @@
+"""The record: which objects are the result of a task, and what they were made from."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import msgspec
+from blake3 import blake3
+
+from d6tstore.errors import RecordError
+
+VERSION = 1
+"""Version of the record's layout. A reader refuses a newer one and says so."""
+
+ANCESTORS = 32
+"""How many earlier write ids a record knows, for comparing it with somebody else's."""
+
+ROOT = ".d6tstore/"
+"""Everything that is ours and not a result lies under this prefix."""
+
+
+class Output(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One stored output. `bytes` is the stored size; `schema` is the Arrow schema, base64."""
+
+    key: str
+    format: str
+    content: str
+    checksum: str = ""
+    bytes: int = 0
+    rows: int | None = None
+    schema: str | None = None
+
+
+class Input(msgspec.Struct, frozen=True):
+    """What was read: the content of a task's outputs, or of a raw file."""
+
+    content: str
+
+
+class File(msgspec.Struct, frozen=True):
+    """A raw input file; hashed again only when its size (bytes) or mtime (ns) differ."""
+
+    content: str
+    size: int
+    mtime: int
+
+
+class Acceptance(msgspec.Struct, frozen=True):
+    """Who said that an edit changes nothing, when, and which code it replaced."""
+
+    who: str
+    time: str
+    code: str
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The result of one task. Replaced as a whole, never edited.
+
+    `params` holds the significant parameters as JSON values, `insignificant` the others. `inputs` maps the
+    id of every direct input to its content. `ancestors` are the write ids of earlier records, newest first.
+    `restorable` turns False when the user asked to compute anew.
+    """
+
+    version: int
+    family: str
+    module: str
+    hash: str
+    params: dict[str, Any]
+    insignificant: dict[str, Any] = {}
+    code: str
+    functions: dict[str, str] = {}
+    inputs: dict[str, Input] = {}
+    files: dict[str, File] = {}
+    outputs: dict[str, Output]
+    metrics: dict[str, Any] = {}
+    seconds: float = 0.0
+    author: str = ""
+    host: str = ""
+    time: str = ""
+    git: str | None = None
+    versions: dict[str, str] = {}
+    origin: str | None = None
+    write_id: str
+    ancestors: tuple[str, ...] = ()
+    accepted: tuple[Acceptance, ...] = ()
+    restorable: bool = True
+
+    @property
+    def id(self) -> str:
+        """`family-hash`, the id of the task."""
+        return f"{self.family}-{self.hash}"
+
+    @property
+    def key(self) -> str:
+        """Key under which a backend keeps this record."""
+        return record_key(self.family, self.hash)
+
+    @property
+    def history_key(self) -> str:
+        """Key under which a backend keeps this record once it is replaced."""
+        return f"{history_prefix(self.family, self.hash)}{self.write_id}.json"
+
+    @property
+    def content(self) -> str:
+        """Content of all outputs together: what a downstream task depends on."""
+        return combine({name: output.content for name, output in self.outputs.items()})
+
+    @property
+    def bytes(self) -> int:
+        """Stored size of all outputs in bytes."""
+        return sum(output.bytes for output in self.outputs.values())
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of all table outputs, None when there is none."""
+        counts = [output.rows for output in self.outputs.values() if output.rows is not None]
+        return sum(counts) if counts else None
+
+
+def combine(contents: dict[str, str]) -> str:
+    """One content for several named ones; a single one stands for itself.
+
+    Example:
+        >>> combine({"data": "ab12"})
+        'ab12'
+    """
+    if len(contents) == 1:
+        return next(iter(contents.values()))
+    joined = msgspec.json.encode(contents, order="deterministic")
+    return blake3(joined).hexdigest(length=16)
+
+
+def record_key(family: str, hash: str) -> str:
+    """Key of the current record of a task."""
+    return f"{ROOT}records/{family}/{hash}.json"
+
+
+def history_prefix(family: str, hash: str) -> str:
+    """Prefix of the keys of the replaced records of a task."""
+    return f"{ROOT}history/{family}/{hash}/"
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with microseconds, so that it sorts as text."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+
+
+_decoder = msgspec.json.Decoder(Record)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(record: Record) -> bytes:
+    """A record as JSON."""
+    return _encoder.encode(record)
+
+
+def decode(data: bytes, key: str) -> Record:
+    """A record from JSON.
+
+    Args:
+        data: what `encode` returned.
+        key: where it came from, for the message.
+
+    Raises:
+        RecordError: it is damaged, or from a future version.
+    """
+    try:
+        record = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        record, problem = None, str(exc)
+    if record is None or record.version > VERSION:
+        try:
+            version = msgspec.json.decode(data)["version"]
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
+            version = None
+        if isinstance(version, int) and version > VERSION:
+            raise RecordError(
+                f"record {key!r} has version {version}, this d6tstore reads up to {VERSION}. "
+                "Upgrade d6tstore, or invalidate the task to compute it anew."
+            )
+        raise RecordError(
+            f"record {key!r} is damaged ({problem}). Run the task to compute it anew, "
+            "or restore the file from a backup."
+        )
+    return record

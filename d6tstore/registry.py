@@ -1,0 +1,138 @@
+"""Entry points -> classes, each loaded when it is first asked for."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple
+
+from d6tstore.backend import Backend
+from d6tstore.errors import PluginError
+from d6tstore.format import Format
+
+BACKENDS = "d6tstore.backends"
+FORMATS = "d6tstore.formats"
+_BASES: dict[str, type] = {BACKENDS: Backend, FORMATS: Format}
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9.+-]+):(//)?")
+
+
+class Plugin(NamedTuple):
+    """One entry point: what `d6tstore plugins` lists. `error` is None if it loads."""
+
+    group: str
+    name: str
+    target: str
+    distribution: str
+    error: str | None
+
+
+@functools.cache
+def _found(group: str) -> dict[str, list[EntryPoint]]:
+    by_name: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=group):
+        same = by_name.setdefault(point.name, [])
+        if not any(p.value == point.value and _owner(p) == _owner(point) for p in same):
+            same.append(point)
+    return by_name
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown"
+
+
+@functools.cache
+def load(group: str, name: str) -> Any:
+    """The class that a plug-in registers.
+
+    Args:
+        group: `BACKENDS` or `FORMATS`.
+        name: name of the entry point: URL scheme, or name of the format.
+
+    Raises:
+        PluginError: not installed, broken, of the wrong type, or claimed by two distributions.
+    """
+    kind = "backend" if group == BACKENDS else "format"
+    points = _found(group).get(name, [])
+    if not points:
+        near = difflib.get_close_matches(name, _found(group), 1)
+        raise PluginError(
+            f"{kind} {name!r} is not installed{f', did you mean {near[0]!r}?' if near else '.'} Installed: "
+            f"{', '.join(sorted(_found(group))) or 'none (is d6tstore itself installed?)'}. "
+            "Install the package that brings it; `d6tstore plugins` lists what is found."
+        )
+    if len(points) > 1:
+        owners = " and ".join(sorted(f"{_owner(p)} ({p.value})" for p in points))
+        raise PluginError(f"{kind} {name!r} is claimed by {owners}. Uninstall one of them.")
+    (point,) = points
+    try:
+        found = point.load()
+    except Exception as exc:
+        raise PluginError(
+            f"{kind} {name!r} of {_owner(point)} cannot be loaded: {type(exc).__name__}: {exc}. "
+            f"Repair or uninstall {_owner(point)}; install its missing extras."
+        ) from exc
+    if not (isinstance(found, type) and issubclass(found, _BASES[group])):
+        raise PluginError(
+            f"{kind} {name!r} of {_owner(point)}: {point.value} is no {_BASES[group].__name__} class."
+        )
+    return found
+
+
+def plugins() -> list[Plugin]:
+    """All backends and formats that are installed, and what is wrong with those that do not load."""
+    listed = []
+    for group in (BACKENDS, FORMATS):
+        for name, points in sorted(_found(group).items()):
+            try:
+                load(group, name)
+                error = None
+            except PluginError as exc:
+                error = str(exc)
+            listed += [Plugin(group.split(".")[1], name, p.value, _owner(p), error) for p in points]
+    return listed
+
+
+def refresh() -> None:
+    """Look again for what is installed (after an installation in this process)."""
+    _found.cache_clear()
+    load.cache_clear()
+    format_of.cache_clear()
+
+
+@functools.cache
+def format_of(name: str) -> Format:
+    """The format of a name. Raises PluginError."""
+    found: Format = load(FORMATS, name)()
+    return found
+
+
+def scheme(url: str) -> str | None:
+    """Scheme of a URL, None if it is a path.
+
+    Example:
+        >>> scheme("memory://"), scheme("/data"), scheme("C:/data")
+        ('memory', None, None)
+    """
+    match = _URL.match(url)
+    return match[1] if match else None
+
+
+def open_backend(url: str, **options: Any) -> Backend:
+    """The backend at a URL or path.
+
+    Raises:
+        PluginError: no backend for its scheme.
+        BackendError: the place cannot be used.
+    """
+    name = scheme(url)
+    if name is None:
+        name, url = "file", f"file://{url}"
+    backend: Backend = _backend_class(name).open(url, None, **options)
+    return backend
+
+
+def _backend_class(name: str) -> Any:
+    base = name.split("+")[0]
+    return load(BACKENDS, name if name in _found(BACKENDS) or base not in _found(BACKENDS) else base)

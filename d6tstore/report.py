@@ -1,0 +1,111 @@
+"""What a run did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from d6tstore.errors import RunFailed
+from d6tstore.record import Record
+from d6tstore.task import Task
+
+
+class Outcome(NamedTuple):
+    """What became of one task: `ran`, `reused`, `restored`, `failed` or `blocked`, and why.
+
+    `seconds` is the time of `run`; `error` the exception of a failed one, with its traceback.
+    """
+
+    task: Task
+    action: str
+    reason: str = ""
+    seconds: float = 0.0
+    error: BaseException | None = None
+    record: Record | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did, task by task in the order of the graph. `seconds` is the time of the whole run."""
+
+    seconds: float = 0.0
+    _outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        """Note what became of a task."""
+        self._outcomes[outcome.task.id] = outcome
+
+    def drop(self, task: Task) -> None:
+        """Forget a task, because it runs after all."""
+        self._outcomes.pop(task.id, None)
+
+    def sort(self, order: Iterable[str]) -> None:
+        """Put the outcomes into the order of these ids."""
+        self._outcomes = {id: self._outcomes[id] for id in order if id in self._outcomes}
+
+    def _tasks(self, action: str) -> list[Task]:
+        return [outcome.task for outcome in self if outcome.action == action]
+
+    @property
+    def ran(self) -> list[Task]:
+        """Tasks that were computed."""
+        return self._tasks("ran")
+
+    @property
+    def reused(self) -> list[Task]:
+        """Tasks whose result was up to date."""
+        return self._tasks("reused")
+
+    @property
+    def restored(self) -> list[Task]:
+        """Tasks of which a kept version fitted and became current again."""
+        return self._tasks("restored")
+
+    @property
+    def failed(self) -> list[Task]:
+        """Tasks that raised."""
+        return self._tasks("failed")
+
+    @property
+    def blocked(self) -> list[Task]:
+        """Tasks that could not run because an input failed."""
+        return self._tasks("blocked")
+
+    def reasons(self) -> dict[Task, str]:
+        """Why each task ran, failed or was restored."""
+        return {outcome.task: outcome.reason for outcome in self if outcome.reason}
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return iter(self._outcomes.values())
+
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    def __getitem__(self, task: Task) -> Outcome:
+        return self._outcomes[task.id]
+
+    def __str__(self) -> str:
+        counts = [f"{len(self._tasks(a))} {a}" for a in ("ran", "reused", "restored", "failed", "blocked")]
+        lines = [
+            f"{', '.join(c for c in counts if not c.startswith('0 ')) or 'nothing to do'} in {self.seconds:.2f} s"
+        ]
+        for outcome in self:
+            if outcome.action != "reused":
+                error = f": {type(outcome.error).__name__}: {outcome.error}" if outcome.error else ""
+                lines.append(f"  {outcome.action:8} {outcome.task!r} ({outcome.reason}){error}")
+        return "\n".join(lines)
+
+    def raise_failures(self) -> None:
+        """Raise RunFailed if a task failed, caused by the first failure."""
+        failures = [outcome for outcome in self if outcome.error is not None]
+        if not failures:
+            return
+        shown = "; ".join(f"{o.task!r}: {type(o.error).__name__}: {o.error}" for o in failures[:5])
+        more = f" and {len(failures) - 5} more" if len(failures) > 5 else ""
+        blocked = f"; {len(self.blocked)} more could not run without them" if self.blocked else ""
+        raise RunFailed(
+            f"{len(failures)} of {len(self)} tasks failed{blocked}: {shown}{more}. "
+            "Finished work is kept: correct the cause and run again.",
+            report=self,
+        ) from failures[0].error

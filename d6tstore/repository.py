@@ -1,0 +1,273 @@
+"""The records of all tasks across the backends of a store: find, publish, keep, restore, forget."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace as replace_record
+
+from d6tstore import content, project, record, registry
+from d6tstore.backend import Backend
+from d6tstore.errors import Collision, RecordError, UsageError
+from d6tstore.record import ANCESTORS, Record
+from d6tstore.task import Task
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_=,.+-]+")
+_READABLE = 80  # characters of parameters in a folder name, for people
+
+CHECKS = ("exists", "content", "code")
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """Where tasks find their results. Frozen; pickles if its backends do.
+
+    Args:
+        default: backend of tasks that name none.
+        named: further backends by name; `memory` is always there.
+        namespace: prefix of all families, to keep apart what shares a place.
+        check: what decides that a result is stale, see `Task.check`.
+        keep_versions: how many replaced results of a task are kept.
+        root: the project: raw files are named relative to it.
+        trusted: origins whose pickles may be loaded.
+    """
+
+    default: Backend
+    named: Mapping[str, Backend] = field(default_factory=dict)
+    namespace: str = ""
+    check: str = "code"
+    keep_versions: int = 2
+    root: Path = field(default_factory=project.root)
+    trusted: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.check not in CHECKS:
+            raise UsageError(f"check = {self.check!r} must be one of {', '.join(CHECKS)}.")
+        if self.namespace and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", self.namespace):
+            raise UsageError(
+                f"namespace {self.namespace!r} must have 1 to 64 letters, digits, '_' or '-'. Choose a plain name."
+            )
+        if not isinstance(self.keep_versions, int) or self.keep_versions < 0:
+            raise UsageError(f"keep_versions = {self.keep_versions!r} must be a whole number, 0 or more.")
+
+    # ------------------------------------------------------------------ places
+
+    def backend(self, task: Task) -> Backend:
+        """The backend that holds the results of a task.
+
+        Raises:
+            UsageError: the task names a backend that this store does not have.
+        """
+        return self.default if task.backend is None else self.backend_named(task.backend, repr(task))
+
+    def backend_named(self, name: str, who: str) -> Backend:
+        """A named backend of this store."""
+        try:
+            return self.named[name]
+        except KeyError:
+            raise UsageError(
+                f"{who}: backend {name!r} is not one of {', '.join(sorted(self.named))}. "
+                f"Name it: d6tstore.init(..., backends={{{name!r}: url}})."
+            ) from None
+
+    def backends(self) -> list[Backend]:
+        """All backends, each once, the default first."""
+        return list(dict.fromkeys([self.default, *self.named.values()]))
+
+    def family(self, task: Task) -> str:
+        """Family of a task in this store."""
+        return f"{self.namespace}.{task.family}" if self.namespace else task.family
+
+    def check_of(self, task: Task) -> str:
+        """The check that holds for a task."""
+        if task.check is not None and task.check not in CHECKS:
+            raise UsageError(f"{task!r}: check = {task.check!r} must be one of {', '.join(CHECKS)}.")
+        return task.check or self.check
+
+    def object_key(self, task: Task, output: str, suffix: str) -> str:
+        """A key that was never used before, readable by people."""
+        shown = ",".join(f"{n}={_text(v)}" for n, v in task.parameters_json().items())
+        shown = _UNSAFE.sub("_", shown[: 2 * _READABLE])[:_READABLE].lstrip(".")
+        folder = f"{shown}-{task.hash}" if shown else task.hash
+        return f"{self.family(task)}/{folder}/{output}-{secrets.token_hex(8)}{suffix}"
+
+    # ----------------------------------------------------------------- reading
+
+    def read(self, tasks: Iterable[Task]) -> dict[str, Record | RecordError]:
+        """Current records by task id; a damaged one is the error that says so; none for those never run.
+
+        Raises:
+            Collision: a record belongs to another task of the same id.
+        """
+        found: dict[str, Record | RecordError] = {}
+        for backend, group in self._grouped(tasks):
+            keys = {record.record_key(self.family(t), t.hash): t for t in group}
+            for key, data in backend.read_many(list(keys)).items():
+                task = keys[key]
+                try:
+                    found[task.id] = self.checked(record.decode(data, key), task)
+                except RecordError as exc:
+                    found[task.id] = exc
+        return found
+
+    def read_one(self, task: Task) -> Record | None:
+        """Current record of a task, None if there is none. Raises RecordError if it is damaged."""
+        found = self.read([task]).get(task.id)
+        if isinstance(found, RecordError):
+            raise found
+        return found
+
+    def checked(self, found: Record, task: Task) -> Record:
+        """The record, if it is that of the task. Raises Collision, RecordError."""
+        if found.family != self.family(task) or found.hash != task.hash:
+            raise RecordError(
+                f"the record of {task!r} is damaged: it is that of {found.id}. Run the task to compute it anew."
+            )
+        if found.params != (params := task.parameters_json()):
+            raise Collision(
+                f"{task!r} and another task with parameters {found.params} (not {params}) have the id {found.id}. "
+                "Change the type or name of a parameter, or rename one of the classes."
+            )
+        return found
+
+    def _grouped(self, tasks: Iterable[Task]) -> Iterator[tuple[Backend, list[Task]]]:
+        groups: dict[Backend, list[Task]] = {}
+        for task in tasks:
+            groups.setdefault(self.backend(task), []).append(task)
+        yield from groups.items()
+
+    def missing(self, pairs: Iterable[tuple[Task, Record]]) -> set[str]:
+        """Ids of those tasks of which an object is not there, or not of the size that its record says."""
+        sought = dict((task.id, found) for task, found in pairs)
+        tasks = {task.id: task for task, _ in pairs}
+        absent: set[str] = set()
+        for backend, group in self._grouped(tasks.values()):
+            keys = {o.key: (t.id, o.bytes) for t in group for o in sought[t.id].outputs.values()}
+            there = backend.stat(keys)
+            absent |= {id for key, (id, size) in keys.items() if key not in there or there[key].size != size}
+        return absent
+
+    def history(self, task: Task) -> list[Record]:
+        """Replaced records of a task that are kept, newest first; damaged ones are left out."""
+        backend = self.backend(task)
+        entries = backend.list(record.history_prefix(self.family(task), task.hash))
+        found = []
+        for key, data in backend.read_many([entry.key for entry in entries]).items():
+            with contextlib.suppress(RecordError, Collision):
+                found.append(self.checked(record.decode(data, key), task))
+        return sorted(found, key=lambda r: r.time, reverse=True)
+
+    def family_records(self, task: Task) -> list[Record]:
+        """Current records of all tasks of a family, newest first; damaged ones are left out."""
+        found = []
+        for key, data in self.backend(task).records(self.family(task)):
+            with contextlib.suppress(RecordError):
+                found.append(record.decode(data, key))
+        return sorted(found, key=lambda r: r.time, reverse=True)
+
+    # ----------------------------------------------------------------- writing
+
+    def publish(self, task: Task, new: Record, previous: Record | None) -> Record:
+        """Make a record the result of its task; the one before it becomes a kept version."""
+        backend = self.backend(task)
+        backend.publish(new, previous)
+        if previous is not None:
+            self.trim(task, backend)
+        return new
+
+    def successor(self, old: Record, **changes: Any) -> Record:
+        """A record like `old` that follows it."""
+        return replace_record(
+            old,
+            write_id=secrets.token_hex(8),
+            ancestors=(old.write_id, *old.ancestors)[:ANCESTORS],
+            time=record.now(),
+            **changes,
+        )
+
+    def restore(self, task: Task, kept: Record, current: Record | None) -> Record:
+        """Make a kept version the result again."""
+        ancestors = (current.write_id, *current.ancestors)[:ANCESTORS] if current else kept.ancestors
+        new = replace_record(kept, write_id=secrets.token_hex(8), ancestors=ancestors)
+        backend = self.backend(task)
+        backend.publish(new, current)
+        backend.delete(kept.history_key)
+        self.trim(task, backend)
+        return new
+
+    def trim(self, task: Task, backend: Backend) -> None:
+        """Forget the oldest kept versions beyond `keep_versions`; their objects go with `gc`."""
+        for old in self.history(task)[self.keep_versions :]:
+            backend.delete(old.history_key)
+
+    def invalidate(self, task: Task) -> bool:
+        """Forget the result, so that the next run computes it anew; False if there was none.
+
+        Older versions stay loadable until `gc`, and are not restored. Their flags go first: a crash in between
+        leaves a complete task.
+        """
+        backend = self.backend(task)
+        for kept in self.history(task):
+            if kept.restorable:
+                backend.write(kept.history_key, record.encode(replace_record(kept, restorable=False)))
+        try:
+            current = self.read_one(task)
+        except (RecordError, Collision):
+            current = None
+            known = True
+        else:
+            known = current is not None
+        if current is not None:
+            backend.write(current.history_key, record.encode(replace_record(current, restorable=False)))
+        backend.delete(record.record_key(self.family(task), task.hash))
+        return known
+
+    def with_backends(self, **named: Backend) -> Repository:
+        """A repository that has these backends too."""
+        return replace(self, named={**self.named, **named})
+
+
+def _text(value: Any) -> str:
+    """A parameter for people: `1,2` for a list, nothing for None."""
+    if isinstance(value, list):
+        return ",".join(map(_text, value))
+    return "" if value is None else str(value)
+
+
+def format_of(declared: Any) -> Any:
+    """The format that a task declares by name, class or instance."""
+    if isinstance(declared, str):
+        return registry.format_of(declared)
+    return declared() if isinstance(declared, type) else declared
+
+
+def format_name(declared: Any) -> str:
+    """How a record names a format; a class or instance by the entry point's name or its own path."""
+    if isinstance(declared, str):
+        return declared
+    kind = declared if isinstance(declared, type) else type(declared)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def kept_format(name: str, task: Task, output: str) -> Any:
+    """The format of a record's output. A record names plug-ins only: it never makes us import a module.
+
+    Raises:
+        PluginError: no plug-in of that name, and the task does not declare that class either.
+    """
+    declared = task.formats().get(output)
+    if declared is not None and format_name(declared) == name:
+        return format_of(declared)
+    return registry.format_of(name)
+
+
+def derived_content(task: Task, code: str, inputs: Mapping[str, str], name: str) -> str:
+    """Content of a value that has no bytes: what it was made from."""
+    text = "\0".join([task.id, code, name, *(f"{k}={v}" for k, v in sorted(inputs.items()))])
+    return content.of_bytes(text.encode())

@@ -1,0 +1,471 @@
+"""`Task`: identity, requirements and names of outputs. Where results lie is the store's affair."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, dataclass_transform, get_origin, get_type_hints
+
+from blake3 import blake3
+
+from d6tstore import context, parameters
+from d6tstore.errors import FrozenError, GraphError, ParameterError, SaveError
+from d6tstore.parameters import MISSING, Field
+
+_OUTPUT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}")
+_LONGEST_FAMILY = 100  # bytes; file names end at 255, and a namespace comes before
+_epoch = 0  # grows when a class is defined again (a notebook cell): what was derived from the old one is void
+_defined: set[tuple[str, str]] = set()
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(parameters.Parameter,))
+class Task:
+    """A parameterised computation whose outputs are kept. Subclass a class of `d6tstore.tasks`.
+
+    Annotated class attributes are parameters; a task is made with keyword arguments, which are converted
+    and validated, and is frozen, hashable and picklable from then on.
+
+    Class attributes:
+        persist: names of the outputs, or a mapping from names to formats. Default: one output, `data`.
+        format: the format of outputs that `persist` gives none.
+        external: True if somebody else runs it; it is only loaded here.
+        version: replaces the hash of the code: change it to run again, keep it to edit freely.
+        track: further code that counts as this task's own: modules, functions, classes, dotted names.
+        files: raw input files, relative to the project; or override `raw_files`.
+        backend: name of a backend of the store; None is its default.
+        check: "exists", "content" or "code": what decides that a result is stale; None asks the store.
+
+    Raises:
+        ParameterError: an unknown, missing or unsuitable parameter.
+
+    Example:
+        >>> import d6tstore
+        >>> class Squares(d6tstore.tasks.TaskJson):
+        ...     n: int = 3
+        ...     def run(self):
+        ...         self.save([i * i for i in range(self.n)])
+        >>> with d6tstore.use(d6tstore.open("memory://")) as store:
+        ...     report = store.run(Squares(n=4))
+        ...     Squares(n=4).output().load()
+        [0, 1, 4, 9]
+    """
+
+    persist: ClassVar[Sequence[str] | Mapping[str, Any]] = ("data",)
+    format: ClassVar[Any] = "pickle"
+    external: ClassVar[bool] = False
+    version: ClassVar[int | str | None] = None
+    track: ClassVar[Sequence[Any]] = ()
+    files: ClassVar[Sequence[str | Path]] = ()
+    backend: ClassVar[str | None] = None
+    check: ClassVar[str | None] = None
+    aggregates: ClassVar[bool] = False
+
+    family: ClassVar[str] = "Task"
+    _framework: ClassVar[bool] = True
+    _requires: ClassVar[Requirement | None] = None
+    _own: ClassVar[dict[str, tuple[Any, Field]]] = {}
+    _fields: ClassVar[dict[str, Field]] = {}
+    _fields_epoch: ClassVar[int] = -1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        global _epoch
+        name = (cls.__module__, cls.__qualname__)
+        if name in _defined:
+            _epoch += 1
+        _defined.add(name)
+        cls._framework = cls.__module__.split(".")[0] in ("d6tstore", "d6tstore_plugins")
+        base = next((b for b in cls.__mro__[1:] if issubclass(b, Task) and not b._framework), None)
+        cls.family = base.family if base and cls.__dict__.get("external") else cls.__name__
+        if not cls.family.isidentifier() or len(cls.family.encode()) > _LONGEST_FAMILY:
+            raise ParameterError(
+                f"task class {cls.family[:120]!r}: its name is the family of its results and must be a Python "
+                f"identifier of at most {_LONGEST_FAMILY} bytes. Rename the class."
+            )
+        cls._fields_epoch = -1
+        cls._own = _declare(cls)
+        if run := cls.__dict__.get("run"):
+            cls.run = _runnable(run)  # type: ignore[method-assign]
+
+    def __init__(self, **values: Any) -> None:
+        cls = type(self)
+        fields = cls.fields()
+        state = self.__dict__
+        for name, field in fields.items():
+            if name in values:
+                value = field.convert(values.pop(name), cls.__name__)
+            elif field.default is not MISSING:
+                value = field.default_value(cls.__name__)
+            else:
+                raise ParameterError(
+                    f"{cls.__name__}: parameter {name!r} ({parameters.type_name(field.type)}) is required. "
+                    f"Pass {name}=..., or give it a default in the class."
+                )
+            if parameters.is_mutable(value):
+                state.setdefault("_mutable", {})[name] = value
+            else:
+                state[name] = value
+        if values:
+            known = ", ".join(fields) or "no parameters"
+            unknown = ", ".join(map(repr, values))
+            raise ParameterError(
+                f"{cls.__name__} has no parameter {unknown}; it has {known}. "
+                "Correct the name, or declare it in the class."
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        """Value of a mutable parameter: a copy, for a task is frozen."""
+        try:
+            return copy.deepcopy(self.__dict__["_mutable"][name])
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
+
+    # ---------------------------------------------------------------- identity
+
+    @classmethod
+    def fields(cls) -> dict[str, Field]:
+        """Parameters of this class by name: its own first, then those inherited through `requires`."""
+        if cls._fields_epoch != _epoch:
+            cls._fields = _collect(cls)
+            cls._fields_epoch = _epoch
+        return cls._fields
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Values of all parameters by name."""
+        return {name: getattr(self, name) for name in type(self).fields()}
+
+    def parameters_json(self, significant: bool = True) -> dict[str, Any]:
+        """The significant (or the other) parameters as JSON values, as the record holds them."""
+        fields = type(self).fields()
+        return {
+            name: value
+            if type(value := getattr(self, name)) in parameters.PLAIN
+            else parameters.to_json(value)
+            for name, field in fields.items()
+            if field.significant == significant
+        }
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits over family and significant parameters: the identity, wherever results lie."""
+        known = self.__dict__.get("_hash")
+        if known is None:
+            # The family counts, so that families that differ only in case stay apart on file systems
+            # that fold case.
+            state, mutable = self.__dict__, self.__dict__.get("_mutable", {})
+            values = {
+                n: mutable[n] if n in mutable else state[n]
+                for n, f in type(self).fields().items()
+                if f.significant
+            }
+            data = self.family.encode() + b"\0" + parameters.encode(values)
+            known = self.__dict__["_hash"] = blake3(data).hexdigest(length=8)
+        return str(known)
+
+    @property
+    def id(self) -> str:
+        """`family-hash`."""
+        known = self.__dict__.get("_id")
+        if known is None:
+            known = self.__dict__["_id"] = f"{self.family}-{self.hash}"
+        return str(known)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Task):
+            return NotImplemented
+        return type(self) is type(other) and self.parameters == other.parameters
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+        return f"{type(self).__name__}({inner})"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise FrozenError(
+            f"{self!r} is frozen: attribute {name!r} cannot be set, for results are found by a task's "
+            f"parameters. Use a local variable in run(), or clone({name}=...) for another parameter."
+        )
+
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        cls: Any = type(self)
+        if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
+            # Not importable elsewhere: the class travels by value.
+            import cloudpickle
+
+            cls = cloudpickle.dumps(cls)
+        return _rebuild, (cls, self.parameters)
+
+    def clone(self, cls: type[Task] | None = None, /, **changes: Any) -> Any:
+        """A task of this or another class with the parameters that both have.
+
+        Args:
+            cls: class of the new task; None is this one's.
+            **changes: parameters that differ.
+
+        Raises:
+            ParameterError: a change does not fit the class.
+
+        Example:
+            >>> import d6tstore
+            >>> class Train(d6tstore.tasks.TaskPickle):
+            ...     model: str = "ols"
+            >>> Train().clone(model="svm")
+            Train(model='svm')
+        """
+        cls = cls or type(self)
+        own = type(self).fields()
+        shared = {name: getattr(self, name) for name in cls.fields() if name in own and name not in changes}
+        return cls(**shared, **changes)
+
+    # ------------------------------------------------------------ requirements
+
+    def requires(self) -> Any:
+        """What this task reads: a task, a list, tuple or dict of tasks, or None. Override or decorate."""
+        if self._requires is None:
+            return None
+        return self._requires.tasks(self)
+
+    def raw_files(self) -> list[Path]:
+        """Raw input files: `files` and all parameters that are paths. Override for a list that depends."""
+        named: Any = self.files
+        if isinstance(named, str | Path):
+            named = [named]
+        declared = [Path(p) for p in named]
+        values = [self.__dict__.get(n) or getattr(self, n) for n in type(self).fields()]
+        return declared + parameters.paths(values) if declared or values else []
+
+    @classmethod
+    def formats(cls) -> dict[str, Any]:
+        """Format of every output by its name.
+
+        Raises:
+            SaveError: `persist` is empty or a name is not fit for a file name.
+        """
+        persist = cls.persist
+        named = dict(persist) if isinstance(persist, Mapping) else dict.fromkeys(persist, cls.format)
+        if (
+            isinstance(persist, str)
+            or not named
+            or not all(isinstance(n, str) and _OUTPUT.fullmatch(n) for n in named)
+        ):
+            raise SaveError(
+                f"{cls.__name__}: persist = {persist!r} must be a list of names, or a mapping from names to "
+                "formats; a name has 1 to 64 ASCII letters, digits, '_', '-', '.' or spaces."
+            )
+        return named
+
+    def run(self) -> None:
+        """Compute and `save` the outputs. Override."""
+        raise GraphError(
+            f"{self!r} has no run(). Define run(self) in {type(self).__name__}, or set external = True if "
+            "somebody else computes it."
+        )
+
+    # ---------------------------------------------- storage, all by the store
+
+    def _place(self) -> Any:
+        """What answers questions about results: the attempt that runs, which asks no global; else the store."""
+        return self.__dict__.get("_attempt") or context.attempt.get() or context.current()
+
+    def save(self, value: Any, metrics: Mapping[str, Any] | None = None) -> None:
+        """Store an output: the value itself, or a dict by name if the task declares several.
+
+        Args:
+            value: whatever the format of the output takes.
+            metrics: numbers or text to keep with the result, see `log`.
+
+        Raises:
+            SaveError: an undeclared name, or not a dict where several outputs are declared.
+            FormatError: the format cannot store this value; nothing became visible.
+        """
+        self._place().save(self, value, metrics)
+
+    def log(self, **metrics: Any) -> None:
+        """Keep numbers or text with the result; `compare` shows them.
+
+        Raises:
+            SaveError: called outside of `run`, or with a value that is no number, text or bool.
+        """
+        self._place().log(self, metrics)
+
+    def input(self) -> Any:
+        """Targets of what `requires` returns, in the same shape; `.load()` loads them in that shape."""
+        return self._place().input(self)
+
+    def output(self) -> Any:
+        """Target of the output, or a dict of targets by name if the task declares several."""
+        return self._place().output(self)
+
+    def complete(self) -> bool:
+        """True if the result is there and up to date with code, parameters, inputs and files."""
+        return bool(self._place().complete(self))
+
+    def invalidate(self) -> None:
+        """Forget the result: the next run computes it anew. The old objects stay until `gc`."""
+        self._place().invalidate(self)
+
+
+class Requirement:
+    """What the decorator `requires` was given; resolved to the newest definition of each class."""
+
+    def __init__(self, shape: Any) -> None:
+        self.shape = shape
+
+    def classes(self) -> list[type[Task]]:
+        """The required classes."""
+        return [latest(c) for c in flatten(self.shape)]
+
+    def tasks(self, task: Task) -> Any:
+        """The required tasks, in the decorator's shape, with the parameters of `task`."""
+        return map_shape(self.shape, lambda cls: task.clone(latest(cls)))
+
+
+def requires(*classes: Any, **named: Any) -> Any:
+    """Class decorator: declare what a task reads, and inherit its parameters.
+
+    Args:
+        *classes: one task class; or several, or one list, tuple or dict of classes.
+        **named: classes by name: `self.input()` is then a dict.
+
+    Returns:
+        A decorator of task classes.
+
+    Raises:
+        GraphError: something that is not a task class.
+
+    Example:
+        >>> import d6tstore
+        >>> class Get(d6tstore.tasks.TaskJson):
+        ...     year: int = 2024
+        >>> @d6tstore.requires(Get)
+        ... class Clean(d6tstore.tasks.TaskJson):
+        ...     pass
+        >>> Clean(year=2025).requires()
+        Get(year=2025)
+    """
+    shape: Any = named or (classes[0] if len(classes) == 1 else list(classes))
+    if (classes and named) or not all(isinstance(c, type) and issubclass(c, Task) for c in flatten(shape)):
+        raise GraphError(
+            f"requires({shape!r}): give task classes: one, several, a list, or a dict of classes. "
+            "For tasks with other parameters, define the method requires(self) instead."
+        )
+
+    def decorate(cls: type[Task]) -> type[Task]:
+        cls._requires = Requirement(shape)
+        cls._fields_epoch = -1
+        return cls
+
+    return decorate
+
+
+def latest(cls: type[Task]) -> type[Task]:
+    """The newest definition of a class under its module and qualified name (a notebook cell run again)."""
+    found: Any = sys.modules.get(cls.__module__)
+    for part in cls.__qualname__.split("."):
+        found = getattr(found, part, None)
+    same = isinstance(found, type) and issubclass(found, Task) and found.__qualname__ == cls.__qualname__
+    return found if same else cls
+
+
+def flatten(shape: Any) -> Iterator[Any]:
+    """The leaves of nested lists, tuples and dicts; nothing for None."""
+    if isinstance(shape, Mapping):
+        shape = list(shape.values())
+    if isinstance(shape, list | tuple):
+        for item in shape:
+            yield from flatten(item)
+    elif shape is not None:
+        yield shape
+
+
+def map_shape(shape: Any, function: Any) -> Any:
+    """The same nesting of lists, tuples and dicts with `function` applied to each leaf."""
+    if isinstance(shape, Mapping):
+        return {key: map_shape(item, function) for key, item in shape.items()}
+    if isinstance(shape, list | tuple):
+        return [map_shape(item, function) for item in shape]
+    return None if shape is None else function(shape)
+
+
+def _runnable(run: Any) -> Any:
+    """`run`, such that a call by hand binds and commits as the engine does."""
+
+    @functools.wraps(run)
+    def wrapper(self: Task) -> Any:
+        if "_attempt" in self.__dict__:
+            return run(self)
+        return context.current().run_by_hand(self)
+
+    return wrapper
+
+
+def _declare(cls: type[Task]) -> dict[str, tuple[Any, Field]]:
+    """Take the parameters that a class body declares out of the class: name to annotation and field."""
+    annotated = vars(cls).get("__annotations__") or getattr(cls, "__annotations__", {})
+    annotated = {} if annotated is getattr(cls.__mro__[1], "__annotations__", None) else annotated
+    own: dict[str, tuple[Any, Field]] = {}
+    for name in [
+        *annotated,
+        *(n for n, v in vars(cls).items() if isinstance(v, Field) and n not in annotated),
+    ]:
+        value = vars(cls).get(name, MISSING)
+        annotation = annotated.get(name, MISSING)
+        text = annotation if isinstance(annotation, str) else str(get_origin(annotation) or annotation)
+        if name.startswith("_") or "ClassVar" in text:
+            continue
+        if hasattr(Task, name):
+            if isinstance(value, Field):
+                raise ParameterError(
+                    f"{cls.__name__}: parameter {name!r} has the name of a method or setting of Task. Rename it."
+                )
+            continue  # `version: int = 3` configures the task
+        own[name] = annotation, value if isinstance(value, Field) else Field(MISSING, value, True, "")
+    for name in own:
+        if name in vars(cls):
+            delattr(cls, name)  # a task holds its values itself; mutable ones behind __getattr__
+    return own
+
+
+def _collect(cls: type[Task]) -> dict[str, Field]:
+    """Parameters of a class; see `Task.fields`."""
+    fields: dict[str, Field] = {}
+    for klass in reversed(cls.__mro__):
+        own = vars(klass).get("_own")
+        if own:
+            hints = _hints(klass) if any(a is not MISSING for a, _ in own.values()) else {}
+            fields |= {name: field.bind(name, hints.get(name, MISSING)) for name, (_, field) in own.items()}
+    if cls._requires is not None:
+        for upstream in cls._requires.classes():
+            for name, field in upstream.fields().items():
+                if not hasattr(cls, name):  # a method or constant of that name hides the parameter
+                    fields.setdefault(name, field)
+    return fields
+
+
+def _hints(klass: type) -> dict[str, Any]:
+    try:
+        return get_type_hints(klass, localns={klass.__name__: klass}, include_extras=True)
+    except NameError as exc:
+        raise ParameterError(
+            f"{klass.__name__}: the annotation of a parameter cannot be resolved ({exc}). "
+            "Import the type at the top of the module, or use a class such as IntParameter instead."
+        ) from None
+
+
+def _rebuild(cls: Any, values: dict[str, Any]) -> Task:
+    if isinstance(cls, bytes):
+        import cloudpickle
+
+        cls = cloudpickle.loads(cls)
+    task: Task = cls(**values)
+    return task

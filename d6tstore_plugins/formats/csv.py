@@ -1,0 +1,108 @@
+"""Format `csv`: pandas frames as text that any tool reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from d6tstore.errors import FormatError
+from d6tstore.format import TableFormat
+from d6tstore_plugins.formats import frames
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class CsvFormat(TableFormat):
+    """pandas frames as CSV: a header, text quoted, NULL empty, UTF-8.
+
+    The types do not lie in the file but in the record: with it a frame comes back equal, without it (another
+    tool's reading) as CSV does.
+    """
+
+    suffix = ".csv"
+
+    def to_arrow(self, value: Any) -> pa.Table:
+        """See `TableFormat.to_arrow`; nested columns and bytes are refused."""
+        import pyarrow as pa
+
+        table = frames.to_arrow(value)
+        for field in table.schema:
+            kind = field.type
+            if pa.types.is_dictionary(kind):
+                raise FormatError(
+                    f"column {field.name!r} is categorical; CSV would lose its categories. "
+                    "Use TaskPqPandas, or astype(str)."
+                )
+            if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+                raise FormatError(
+                    f"column {field.name!r} of type {kind} does not fit into CSV. Use TaskPqPandas, or make it text."
+                )
+        return table
+
+    def from_arrow(self, table: pa.Table) -> Any:
+        """See `TableFormat.from_arrow`."""
+        return frames.from_arrow(table)
+
+    def dump_table(self, table: pa.Table, file: BinaryIO) -> None:
+        """Write CSV."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        from pyarrow import csv
+
+        columns, names = [], table.column_names
+        for column in table.columns:
+            if pa.types.is_floating(column.type):
+                column = column.cast(pa.string())  # the shortest exact form; NaN stays apart from NULL
+            elif pa.types.is_duration(column.type):
+                column = column.cast(pa.int64())
+            elif pa.types.is_null(column.type):
+                column = column.cast(pa.string())
+            elif pa.types.is_timestamp(column.type) and column.type.tz:
+                column = pc.cast(column, pa.timestamp(column.type.unit, "UTC"))
+            columns.append(column)
+        try:
+            plain = pa.table(columns, names=names)
+            csv.write_csv(plain, file, csv.WriteOptions(quoting_style="needed"))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
+            raise FormatError(f"CSV cannot store the frame: {exc}. Use TaskPqPandas.") from exc
+
+    def load_table(self, file: BinaryIO, schema: pa.Schema | None = None) -> pa.Table:
+        """Read CSV into the types of `schema`; guess them when there is none."""
+        import pyarrow as pa
+        from pyarrow import csv
+
+        types = {} if schema is None else {f.name: _wire_type(f.type) for f in schema}
+        convert = csv.ConvertOptions(
+            column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        )
+        try:
+            if schema is not None and not schema.names:
+                return schema.empty_table()
+            table = csv.read_csv(
+                file, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=convert
+            )
+            return table if schema is None else _restore(table, schema)
+        except (pa.ArrowInvalid, pa.ArrowKeyError) as exc:
+            raise FormatError(
+                f"these bytes are not the CSV that was saved: {exc}. Run the task again."
+            ) from exc
+
+
+def _wire_type(kind: Any) -> Any:
+    """The type that the text of a column is read as."""
+    import pyarrow as pa
+
+    if pa.types.is_duration(kind):
+        return pa.int64()
+    if pa.types.is_null(kind) or pa.types.is_float16(kind):
+        return pa.string()
+    if pa.types.is_timestamp(kind) and kind.tz:
+        return pa.timestamp(kind.unit, "UTC")
+    return kind
+
+
+def _restore(table: Any, schema: Any) -> Any:
+    import pyarrow as pa
+
+    columns = [column.cast(field.type) for field, column in zip(schema, table.columns, strict=True)]
+    return pa.table(columns, schema=schema)

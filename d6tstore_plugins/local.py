@@ -1,0 +1,275 @@
+"""Backend `file`: a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from d6tstore.backend import Backend, Entry, check_key
+from d6tstore.errors import BackendError, Denied, Held, NotFound
+from d6tstore.record import ROOT
+
+try:
+    import fcntl
+except ImportError:  # Windows: claims are off there, two writers are safe without
+    fcntl = None  # type: ignore[assignment]
+
+_TMP = f"{ROOT}tmp"
+_CLAIMS = f"{ROOT}claims"
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+
+
+class LocalBackend(Backend):
+    """Objects are files below a folder; a write is a temporary file and a rename.
+
+    Safe against the death of a process. Against power loss only with `durable=True`, which waits for the disk.
+
+    Args:
+        url: `file:///absolute`, or a path.
+        durable: flush every object, record and folder entry to the disk before going on.
+
+    Raises:
+        BackendError: the path is a file.
+    """
+
+    def __init__(self, url: str, durable: bool = False) -> None:
+        path = unquote(urlsplit(url).path) if url.startswith("file:///") else url.removeprefix("file://")
+        self.root = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100,PTH111 - str is twice as fast
+        self.url = f"file://{self.root}"
+        self.durable = durable
+        self._prefix = self.root.rstrip("/") + "/"
+        if os.path.exists(self.root) and not os.path.isdir(self.root):  # noqa: PTH110,PTH112
+            raise BackendError(f"{self.root} is a file, results need a folder. Give another path to init().")
+
+    def _at(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    def read(self, key: str) -> bytes:
+        """Bytes of a file; see `Backend.read`."""
+        try:
+            fd = os.open(self._at(key), os.O_RDONLY)
+            try:
+                size = os.fstat(fd).st_size
+                data = os.read(fd, size)
+                while len(data) < size and (more := os.read(fd, size - len(data))):
+                    data += more
+                return data
+            finally:
+                os.close(fd)
+        except OSError as exc:
+            raise self._mapped(exc, key) from exc
+
+    def write(self, key: str, data: bytes | Path) -> None:
+        """Write a temporary file and rename it; see `Backend.write`."""
+        target = self._at(key)
+        temporary = str(data) if isinstance(data, Path) else self._temporary()
+        try:
+            if not isinstance(data, Path):
+                self._fill(temporary, data)
+            elif self.durable:
+                self._sync(temporary)
+            self._within(target, lambda: os.replace(temporary, target))
+            if self.durable:
+                self._sync(os.path.dirname(target))
+        except OSError as exc:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise self._mapped(exc, key) from exc
+
+    def _fill(self, path: str, data: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        fd: int = self._within(path, lambda: os.open(path, flags, 0o666))
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            if self.durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _sync(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _within(self, path: str, action: Any) -> Any:
+        """Do it, making the folder first where it is missing: others may remove empty folders meanwhile."""
+        for _ in range(20):
+            try:
+                return action()
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+        return action()
+
+    def _temporary(self) -> str:
+        return f"{self._prefix}{_TMP}/{os.getpid()}-{secrets.token_hex(8)}"
+
+    def staging(self) -> Path:
+        """A new path on the file system of the results."""
+        path = Path(self._temporary())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise self._mapped(exc, _TMP) from exc
+        return path
+
+    def delete(self, key: str) -> None:
+        """Remove a file, and the folders that it leaves empty."""
+        path = self._at(key)
+        try:
+            os.unlink(path)
+        except OSError as exc:
+            if exc.errno not in _ABSENT:
+                raise self._mapped(exc, key) from exc
+        with contextlib.suppress(OSError):
+            while (path := os.path.dirname(path)) != self.root:
+                os.rmdir(path)
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Files whose key starts with `prefix`; unfinished ones are no results and not listed."""
+        folder, _, start = prefix.rpartition("/")
+        if folder:
+            check_key(folder)
+        yield from self._walk(f"{folder}/" if folder else "", start)
+
+    def _walk(self, folder: str, start: str) -> Iterator[Entry]:
+        try:
+            with os.scandir(self._prefix + folder) as found:
+                entries = list_sorted(found)
+        except OSError as exc:
+            if exc.errno in _ABSENT:
+                return
+            raise self._mapped(exc, folder) from exc
+        for entry in entries:
+            key = folder + entry.name
+            if not entry.name.startswith(start) or key in (_TMP, _CLAIMS):
+                continue
+            if entry.is_dir():
+                yield from self._walk(f"{key}/", "")
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    yield _entry(key, entry.stat())
+
+    def stat(self, keys: Iterable[str]) -> dict[str, Entry]:
+        """One stat() for each key."""
+        found = {}
+        for key in keys:
+            try:
+                found[key] = _entry(key, os.stat(self._at(key)))
+            except OSError as exc:
+                if exc.errno not in _ABSENT:
+                    raise self._mapped(exc, key) from exc
+        return found
+
+    def open_read(self, key: str) -> BinaryIO:
+        """The file, open for reading."""
+        try:
+            return open(self._at(key), "rb")
+        except OSError as exc:
+            raise self._mapped(exc, key) from exc
+
+    def path(self, key: str) -> Path | None:
+        """The file."""
+        return Path(self._at(key))
+
+    @contextlib.contextmanager
+    def claim(self, key: str, info: Mapping[str, str]) -> Iterator[None]:
+        """An advisory file lock: gone with the process that held it, however it died."""
+        if fcntl is None:
+            yield
+            return
+        path = f"{self._prefix}{_CLAIMS}/{check_key(key).replace('/', '-')}"
+        fd = self._lock(path, key)
+        try:
+            if fd is not None:
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, json.dumps(dict(info)).encode(), 0)
+            yield
+        finally:
+            if fd is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                os.close(fd)
+
+    def _lock(self, path: str, key: str) -> int | None:
+        flags = os.O_RDWR | os.O_CREAT
+        try:
+            while True:
+                fd: int = self._within(path, lambda: os.open(path, flags, 0o666))
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # The former holder may have removed the file between our open and our lock.
+                    if os.fstat(fd).st_nlink:
+                        return fd
+                except OSError as exc:
+                    held = os.pread(fd, 4096, 0)
+                    os.close(fd)
+                    if exc.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                        return None  # a file system without locks
+                    if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                        raise
+                    raise Held(f"{key} is being computed", info=_info(held)) from None
+                os.close(fd)
+        except OSError as exc:
+            raise self._mapped(exc, key) from exc
+
+    def clean(self, before: float) -> list[str]:
+        """Remove temporary files and claims of processes that died."""
+        removed = []
+        for folder in (_TMP, _CLAIMS):
+            with contextlib.suppress(FileNotFoundError), os.scandir(self._prefix + folder) as entries:
+                for entry in entries:
+                    key = f"{folder}/{entry.name}"
+                    with contextlib.suppress(FileNotFoundError, Held):
+                        if entry.stat().st_mtime >= before:
+                            continue
+                        if folder == _CLAIMS:
+                            with self.claim(entry.name, {}):
+                                pass
+                        else:
+                            os.unlink(entry.path)
+                        removed.append(key)
+        return removed
+
+    def _mapped(self, exc: OSError, key: str) -> Exception:
+        """The one place where errors of the OS become ours."""
+        what = f"{key!r} in {self.root}"
+        if exc.errno in _ABSENT and not os.path.isfile(self.root):
+            return NotFound(f"no object under {what}. It was removed, or never written.")
+        if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return Denied(
+                f"{what}: {exc.strerror}. Give this user the right to it, or init() another folder."
+            )
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            return BackendError(
+                f"{what}: {exc.strerror}. Free space (d6tstore gc) and run again; nothing is lost."
+            )
+        return BackendError(f"{what}: {exc.strerror}. Check the path of the store.")
+
+
+def list_sorted(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:  # type: ignore[valid-type]
+    """Folder entries by name, so that listings are the same everywhere."""
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _entry(key: str, stat: os.stat_result) -> Entry:
+    return Entry(key, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}", stat.st_mtime)
+
+
+def _info(data: bytes) -> dict[str, str]:
+    """Who holds a claim; the holder may be about to write it."""
+    try:
+        return dict(json.loads(data))
+    except ValueError:
+        return {"who": "somebody", "host": "this machine", "pid": "?", "since": time.ctime()}
