@@ -13,7 +13,7 @@ from typing import Any
 
 from d6tstore import content, context, files, project, record
 from d6tstore.backend import Backend
-from d6tstore.errors import BackendError, FormatError, SaveError, UsageError
+from d6tstore.errors import BackendError, FormatError, ResultError, SaveError, UsageError
 from d6tstore.fingerprint import Fingerprint
 from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.record import ANCESTORS, Input, Output, Record
@@ -34,6 +34,7 @@ class Attempt:
         previous: the current record of the task.
         code: fingerprint of its code.
         git: commit of the user's project.
+        anew: write every object, even one whose content is there already: that may be damaged.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Attempt:
         previous: Record | None,
         code: Fingerprint,
         git: str | None = None,
+        anew: bool = False,
     ) -> None:
         self.repository = repository
         self.backend: Backend = repository.backend(task)
@@ -51,9 +53,11 @@ class Attempt:
         self.previous = previous
         self.code = code
         self.git = git
+        self.anew = anew
         self.formats = task.formats()
         self.saved: dict[str, Output] = {}
         self.metrics: dict[str, Any] = {}
+        self._write_id: str | None = None  # of the record, once it may be out
         self.started = time.perf_counter()
         files.require(task, repository.root)
         self.files = files.observe(task, repository.root, previous.files if previous else {})
@@ -175,7 +179,7 @@ class Attempt:
     def _unchanged(self, name: str, shown: str, digest: str) -> Output | None:
         """The output of the current record, if it has this content and is still there: it is kept instead."""
         old = self.previous.outputs.get(name) if self.previous else None
-        if old is None or (old.content, old.format) != (digest, shown):
+        if old is None or self.anew or (old.content, old.format) != (digest, shown):
             return None
         there = self.backend.stat([old.key]).get(old.key)
         return old if there is not None and there.size == old.bytes else None
@@ -205,8 +209,19 @@ class Attempt:
     def discard(self) -> None:
         """Remove what was written; the previous result is as it was."""
         saved, self.saved = self.saved, {}
-        for output in saved.values():
-            self._drop(output)
+        if not self._published():
+            for output in saved.values():
+                self._drop(output)
+
+    def _published(self) -> bool:
+        """False if it is sure that no record names what was written; an interrupt may come just after it did."""
+        if self._write_id is None:
+            return False
+        try:
+            found = self.repository.read_one(self.task)
+        except (BackendError, ResultError):
+            return True
+        return found is not None and self._write_id in (found.write_id, *found.ancestors)
 
     @property
     def whole(self) -> bool:
@@ -228,6 +243,7 @@ class Attempt:
                 "Call self.save(...) for each, or remove it from persist."
             )
         old, task = self.previous, self.task
+        self._write_id = secrets.token_hex(8)
         new = Record(
             version=record.VERSION,
             family=self.repository.family(task),
@@ -247,7 +263,7 @@ class Attempt:
             time=record.now(),
             git=self.git,
             versions=project.versions(),
-            write_id=secrets.token_hex(8),
+            write_id=self._write_id,
             ancestors=(old.write_id, *old.ancestors)[:ANCESTORS] if old else (),
         )
         return self.repository.publish(task, new, old)
@@ -310,9 +326,10 @@ class Spool(io.RawIOBase):
         return self._file.getvalue() if self._path is None else self._path
 
     def __exit__(self, *exc: Any) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # its buffer meets the full disk once more
+            self._file.close()
         if self._path is not None:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.unlink(self._path)
 
 

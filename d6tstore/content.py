@@ -3,7 +3,7 @@
 The hash of a table depends on what it says, not on how Arrow holds it: chunks, slices, garbage under nulls,
 widths of offsets and indices, views and runs do not matter. A column is hashed in blocks of 65,536 rows: how
 many rows and nulls, a bitmap of the nulls, and the values that are there (to leave nulls out says the same as
-zeroing them). Texts and lists are all their lengths, then all that they hold; the children of lists and structs
+zeroing them). Texts and lists are all their lengths, then all that they hold; children of lists and structs
 follow the same rule. Numbers are little-endian.
 """
 
@@ -15,7 +15,7 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from blake3 import blake3
 
@@ -78,7 +78,7 @@ class TableHasher:
     """The logical hash of a table that comes in pieces; keeps fewer than 65,536 rows of each column.
 
     Names, order and types of the columns count. A dictionary (categorical) counts as its values, whether its
-    categories are ordered, and all of them in the order of first appearance (not so inside of lists and structs).
+    categories are ordered, and all of them by first appearance (the last not inside of lists and structs).
     Of the metadata counts what pandas says of the index and of the column labels.
 
     Args:
@@ -186,8 +186,7 @@ def _feed(out: blake3, parts: list[Any]) -> None:
             _lengths(out, [part.value_lengths().to_numpy() for part in parts])
         _feed(out, [part.flatten() for part in parts])
     elif kind in _TEXTS:
-        width = 8 if kind.startswith("large") else 4
-        offsets = [np.frombuffer(p.buffers()[1], f"i{width}", len(p) + 1, p.offset * width) for p in parts]
+        offsets = [_offsets(part) for part in parts]
         _lengths(out, [np.diff(each) for each in offsets])
         for part, each in zip(parts, offsets, strict=True):
             if size := int(each[-1] - each[0]):
@@ -200,6 +199,13 @@ def _feed(out: blake3, parts: list[Any]) -> None:
                 if (nan := np.isnan(values)).any():
                     data = np.where(nan, values.dtype.type("nan"), values).view("u1")  # one NaN for all
             out.update(data)
+
+
+def _offsets(array: Any) -> Any:
+    import numpy as np
+
+    width = 8 if _kind(array.type).startswith("large") else 4
+    return np.frombuffer(array.buffers()[1], f"i{width}", len(array) + 1, array.offset * width)
 
 
 def _pack(out: blake3, bits: list[Any]) -> None:
@@ -313,7 +319,7 @@ def _type(type_: Any, metadata: Any = None) -> Any:
         return ["list", getattr(type_, "list_size", -1), nested]
     if kind in _TEXTS or kind in _VIEWS:
         return "string" if "string" in kind else "binary"
-    if kind != "null" and not type_.bit_width and kind != "fixed_size_binary":  # ValueError if it varies
+    if kind not in ("null", "bool") and type_.bit_width % 8:  # which is a ValueError if the width varies
         raise ValueError(kind)
     return str(type_)
 

@@ -15,7 +15,7 @@ from d6tstore import project, record
 from d6tstore.attempt import Attempt
 from d6tstore.errors import ExternalAbsent, Held, RecordError
 from d6tstore.fingerprint import Fingerprint
-from d6tstore.plan import FORCED, MISSING, Node, Plan, State, stale
+from d6tstore.plan import ABSENT, FORCED, MISSING, Node, Plan, State, stale
 from d6tstore.record import Record
 from d6tstore.report import Outcome, Report
 from d6tstore.repository import Repository
@@ -75,7 +75,7 @@ def _compute(job: Job) -> Done:
         fresh = not stale(repository, task, current, job.code, contents)
         if fresh and job.reason != FORCED and not repository.missing([(task, current)]):
             return Done(current, ran=False)
-    attempt = Attempt(repository, task, job.inputs, current, job.code, job.git)
+    attempt = Attempt(repository, task, job.inputs, current, job.code, job.git, anew=job.reason == FORCED)
     with attempt.running() as bound:
         bound.run()
         return Done(attempt.commit(), ran=True)
@@ -150,7 +150,7 @@ class Run:
         if not plan.settled(id) and graph.inputs[id]:
             node = plan.nodes[id] = plan.judge(id)
         if node.state is State.EXTERNAL or (node.task.external and node.reason == MISSING):
-            error = ExternalAbsent(f"{node.task!r} is external and its result is not here: {node.reason}.")
+            error = ExternalAbsent(f"{node.task!r} is external and its result is not here: {ABSENT}.")
             self._fail(id, Outcome(node.task, "failed", node.reason, error=error))
         elif node.restore is not None:
             restored = plan.repository.restore(node.task, node.restore, node.record)

@@ -73,18 +73,20 @@ class Graph:
 
     def _open(self, task: Task) -> Iterator[Task]:
         self.children[task.id] = ()
+        return iter(() if task.external else _checked(task.requires(), f"{task!r}.requires()"))
+
+    def _newest(self, task: Task) -> Task:
+        """The task in the newest definition of its class, the only one of its family."""
+        cls = type(task)
+        newest = self._latest.get(cls) or self._latest.setdefault(cls, latest(cls))
+        task = task if newest is cls else newest(**task.parameters)
         known = self._classes.setdefault(task.family, type(task))
         if known is not type(task):
             raise GraphError(
                 f"two task classes of the family {task.family!r}: {_where(known)} and {_where(type(task))}. "
                 "Their results would be mixed up. Rename one."
             )
-        return iter(() if task.external else _checked(task.requires(), f"{task!r}.requires()"))
-
-    def _newest(self, task: Task) -> Task:
-        cls = type(task)
-        newest = self._latest.get(cls) or self._latest.setdefault(cls, latest(cls))
-        return task if newest is cls else newest(**task.parameters)
+        return task
 
     def _leaves(self, ids: Iterable[str]) -> tuple[str, ...]:
         """Ids with aggregators replaced by what they stand for."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from d6tstore import content, project, record
-from d6tstore.backend import Backend, Entry
-from d6tstore.errors import BackendError, Held, NotFound, RecordError
+from d6tstore.backend import Backend, Entry, check_key
+from d6tstore.errors import BackendError, Held, InvalidKey, NotFound, RecordError
 from d6tstore.graph import Graph
 from d6tstore.record import Record
 from d6tstore.repository import Repository
@@ -19,6 +20,10 @@ GRACE = 24 * 3600.0
 
 _RECORDS = f"{record.ROOT}records/"
 _HISTORY = f"{record.ROOT}history/"
+
+# What we wrote has such a key. All else below the root is somebody else's: never read, never removed.
+_OBJECT = re.compile(r"([^/]+)/(?:[^/]*-)?([0-9a-f]{16})/[^/]+-[0-9a-f]{16}[^/]*")
+_RECORD = re.compile(r"([^/]+)/([0-9a-f]{16})(?:/[0-9a-f]{16})?\.json")
 
 
 @dataclass
@@ -46,20 +51,27 @@ def _all_records(
     backend: Backend, repository: Repository, prefix: str
 ) -> list[tuple[str, Record | RecordError]]:
     """Records under a prefix, those of the store's namespace only."""
-    keys = [entry.key for entry in backend.list(prefix) if _ours(entry.key[len(prefix) :], repository)]
+    keys = [e.key for e in backend.list(prefix) if _ours(_RECORD, e.key[len(prefix) :], repository)]
+    return _decoded(backend, keys)
+
+
+def _decoded(backend: Backend, keys: list[str]) -> list[tuple[str, Record | RecordError]]:
     found: list[tuple[str, Record | RecordError]] = []
     for key, data in backend.read_many(keys).items():
         try:
-            found.append((key, record.decode(data, key)))
+            decoded = record.decode(data, key)
+            check_key(decoded.history_key)
+            found.append((key, decoded))
         except RecordError as exc:
             found.append((key, exc))
+        except InvalidKey as exc:
+            found.append((key, RecordError(f"record {key!r} is damaged: {exc}")))
     return found
 
 
-def _ours(key: str, repository: Repository) -> bool:
-    family = key.split("/")[0]
-    namespace = family.rpartition(".")[0]
-    return namespace == repository.namespace
+def _ours(shape: re.Pattern[str], key: str, repository: Repository) -> bool:
+    found = shape.fullmatch(key)
+    return found is not None and found[1].rpartition(".")[0] == repository.namespace
 
 
 def forget(repository: Repository, keep: set[str]) -> list[str]:
@@ -70,7 +82,7 @@ def forget(repository: Repository, keep: set[str]) -> list[str]:
             id = key.removeprefix(_RECORDS).removesuffix(".json").replace("/", "-")
             if id in keep:
                 continue
-            if isinstance(found, Record):
+            if isinstance(found, Record) and key == found.key:
                 backend.write(found.history_key, record.encode(_dismissed(found)))
             backend.delete(key)
             forgotten.append(id)
@@ -104,29 +116,36 @@ def collect(repository: Repository, dry_run: bool, older_than: float) -> Garbage
 
 def _collect(repository: Repository, backend: Backend, before: float, garbage: Garbage) -> None:
     # Objects are listed before records: what is written meanwhile is not listed, what is published is spared.
-    objects = [e for e in backend.list() if not e.key.startswith(record.ROOT) and _ours(e.key, repository)]
+    objects = [e for e in backend.list() if _ours(_OBJECT, e.key, repository) and e.modified < before]
     history = {e.key: e for e in backend.list(_HISTORY)}
-    dropped = [key for key, found in _all_records(backend, repository, _HISTORY) if not _kept(found)]
     records = _all_records(backend, repository, _RECORDS) + _all_records(backend, repository, _HISTORY)
-    named = {
-        o.key
-        for key, r in records
-        if isinstance(r, Record) and key not in dropped
-        for o in r.outputs.values()
-    }
-    unreadable = {_stem(key) for key, r in records if isinstance(r, RecordError)}
+    dropped = {key for key, found in records if _dismissable(key, found)}
+    named, unreadable = _named(records, dropped)
+    unwanted: dict[str, list[Entry]] = {}
     for entry in objects:
-        task = _task_of(entry.key)
-        if entry.key in named or entry.modified >= before or task in unreadable:
-            continue  # what a record we cannot read refers to is unknown: its task's objects are spared
-        _remove(backend, entry, task, garbage)
-    for key in dropped:
-        if key in history:
-            _remove(backend, history[key], _stem(key), garbage)
+        if entry.key not in named and (task := _task_of(entry.key)) not in unreadable:
+            unwanted.setdefault(task, []).append(entry)
+    for key in dropped & history.keys():
+        unwanted.setdefault(_stem(key), []).append(history[key])
+    for task, entries in unwanted.items():
+        _remove(repository, backend, task, entries, garbage)
 
 
-def _kept(found: Record | RecordError) -> bool:
-    return isinstance(found, Record) and found.restorable
+def _named(records: list[tuple[str, Record | RecordError]], dropped: set[str]) -> tuple[set[str], set[str]]:
+    """Objects that records name, and tasks with a record that we cannot read: what that names is unknown."""
+    kept = [(key, found) for key, found in records if key not in dropped]
+    named = {o.key for _, found in kept if isinstance(found, Record) for o in found.outputs.values()}
+    return named, {_stem(key) for key, found in kept if isinstance(found, RecordError) or key not in _keys(found)}
+
+
+def _dismissable(key: str, found: Record | RecordError) -> bool:
+    """A kept version that the user dismissed. One that we cannot read may be a newer d6tstore's: it stays."""
+    return key.startswith(_HISTORY) and isinstance(found, Record) and not found.restorable
+
+
+def _keys(found: Record) -> tuple[str, str]:
+    """Where a record belongs; elsewhere it is a copy that somebody made."""
+    return found.key, found.history_key
 
 
 def _stem(key: str) -> str:
@@ -141,16 +160,27 @@ def _task_of(key: str) -> str:
     return f"{family}-{rest.partition('/')[0].rpartition('-')[2]}"
 
 
-def _remove(backend: Backend, entry: Entry, task: str, garbage: Garbage) -> None:
+def _remove(
+    repository: Repository, backend: Backend, task: str, entries: list[Entry], garbage: Garbage
+) -> None:
+    """Remove what is still unwanted once we hold the claim: a run may have published it meanwhile."""
     info = {"who": project.author(), "host": project.host(), "pid": project.pid(), "since": record.now()}
-    try:
-        if not garbage.dry_run:
-            with backend.claim(task, info):
+    claim = contextlib.nullcontext() if garbage.dry_run else backend.claim(task, info)
+    with contextlib.suppress(Held), claim:  # held: being computed right now; next time
+        family, _, hash = task.rpartition("-")
+        keys = [record.record_key(family, hash)]
+        keys += [e.key for e in backend.list(record.history_prefix(family, hash))]
+        records = _decoded(backend, keys)
+        dropped = {key for key, found in records if _dismissable(key, found)}
+        named, unreadable = _named(records, dropped)
+        for entry in entries:
+            kept = entry.key not in dropped if entry.key.startswith(_HISTORY) else task in unreadable
+            if kept or entry.key in named:
+                continue
+            if not garbage.dry_run:
                 backend.delete(entry.key)
-    except Held:
-        return  # being computed right now: next time
-    garbage.keys.append(entry.key)
-    garbage.bytes += entry.size
+            garbage.keys.append(entry.key)
+            garbage.bytes += entry.size
 
 
 def verify(repository: Repository, graph: Graph | None) -> list[Problem]:
@@ -162,8 +192,9 @@ def verify(repository: Repository, graph: Graph | None) -> list[Problem]:
             id = _stem(key)
             if wanted is not None and id not in wanted:
                 continue
-            if isinstance(found, RecordError):
-                problems.append(Problem(id, key, str(found)))
+            if isinstance(found, RecordError) or key not in _keys(found):
+                what = str(found) if isinstance(found, RecordError) else f"is the record of {found.id}"
+                problems.append(Problem(id, key, what))
                 continue
             for output in found.outputs.values():
                 if output.checksum and (

@@ -18,6 +18,7 @@ from d6tstore.task import Task
 UPSTREAM = "upstream will run"
 MISSING = "output missing"
 FORCED = "forced"
+ABSENT = "pull it from the pipe that shares it, or run it where its code is"
 
 
 class State(enum.StrEnum):
@@ -211,9 +212,7 @@ class Plan:
 
     def _without_record(self, id: str, task: Task, inputs: dict[str, str | None]) -> Node:
         if task.external:
-            return Node(
-                task, State.EXTERNAL, "pull it from the pipe that shares it, or run it where its code is"
-            )
+            return Node(task, State.EXTERNAL, ABSENT)
         if damaged := self.damaged.get(id):
             kept = None if None in inputs.values() else self._kept(task, inputs)
             if kept:

@@ -148,6 +148,7 @@ def now() -> str:
 
 _decoder = msgspec.json.Decoder(Record)
 _encoder = msgspec.json.Encoder()
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def encode(record: Record) -> bytes:
@@ -167,12 +168,12 @@ def decode(data: bytes, key: str) -> Record:
     """
     try:
         record = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except _UNREADABLE as exc:
         record, problem = None, str(exc)
     if record is None or record.version > VERSION:
         try:
             version = msgspec.json.decode(data)["version"]
-        except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
+        except (*_UNREADABLE, TypeError, KeyError):
             version = None
         if isinstance(version, int) and version > VERSION:
             raise RecordError(

@@ -13,8 +13,8 @@ from typing import Any
 from msgspec.structs import replace as replace_record
 
 from d6tstore import content, project, record, registry
-from d6tstore.backend import Backend
-from d6tstore.errors import Collision, RecordError, UsageError
+from d6tstore.backend import Backend, check_key
+from d6tstore.errors import BackendError, Collision, InvalidKey, RecordError, UsageError
 from d6tstore.record import ANCESTORS, Record
 from d6tstore.task import Task
 
@@ -129,7 +129,17 @@ class Repository:
             raise RecordError(
                 f"the record of {task!r} is damaged: it is that of {found.id}. Run the task to compute it anew."
             )
+        for key in (found.history_key, *(output.key for output in found.outputs.values())):
+            try:
+                check_key(key)
+            except InvalidKey as exc:
+                raise RecordError(f"the record of {task!r} is damaged: {exc}") from None
         if found.params != (params := task.parameters_json()):
+            if task.hash_of(found.params) != found.hash:
+                raise RecordError(
+                    f"the record of {task!r} is damaged: its parameters {found.params} are not those of its id. "
+                    "Run the task to compute it anew."
+                )
             raise Collision(
                 f"{task!r} and another task with parameters {found.params} (not {params}) have the id {found.id}. "
                 "Change the type or name of a parameter, or rename one of the classes."
@@ -143,14 +153,14 @@ class Repository:
         yield from groups.items()
 
     def missing(self, pairs: Iterable[tuple[Task, Record]]) -> set[str]:
-        """Ids of those tasks of which an object is not there, or not of the size that its record says."""
-        sought = dict((task.id, found) for task, found in pairs)
-        tasks = {task.id: task for task, _ in pairs}
+        """Ids of those tasks of which an output is not there, or not of the size that its record says."""
+        sought = {task.id: (task, found) for task, found in pairs}
         absent: set[str] = set()
-        for backend, group in self._grouped(tasks.values()):
-            keys = {o.key: (t.id, o.bytes) for t in group for o in sought[t.id].outputs.values()}
+        for backend, group in self._grouped(task for task, _ in sought.values()):
+            keys = {o.key: (t.id, o.bytes) for t in group for o in sought[t.id][1].outputs.values()}
             there = backend.stat(keys)
             absent |= {id for key, (id, size) in keys.items() if key not in there or there[key].size != size}
+            absent |= {t.id for t in group if not sought[t.id][1].outputs.keys() >= t.formats().keys()}
         return absent
 
     def history(self, task: Task) -> list[Record]:
@@ -178,7 +188,8 @@ class Repository:
         backend = self.backend(task)
         backend.publish(new, previous)
         if previous is not None:
-            self.trim(task, backend)
+            with contextlib.suppress(BackendError):  # the result is out: what is left goes with the next one
+                self.trim(task, backend)
         return new
 
     def successor(self, old: Record, **changes: Any) -> Record:

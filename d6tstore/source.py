@@ -1,9 +1,9 @@
 """From a code object to the syntax of the source that was loaded, never of a later edit.
 
-Source is read through `linecache`, which also holds notebook cells and doctests, and is believed only if compiling
-it gives the very code object in question. If the file was edited after the import, or there is no source (`exec`, a
-lone ``.pyc``, an import hook that rewrites code), the bytecode is described instead: safe, but the result then
-holds for one Python version only and sees neither imports in the body nor the difference of `self` and a namesake.
+Source is read through `linecache`, which also holds notebook cells and doctests, and is believed only if
+compiling it gives the very code object in question. If the file was edited after the import, or there is
+no source (`exec`, a lone ``.pyc``, an import hook that rewrites code), the bytecode is described instead:
+safe, but the result then holds for one Python version only and does not see imports in the body.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ import threading
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType
-from typing import Any
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
 
-from .syntax import SELF, SUPER, Names, Syntax, literal, references
+from blake3 import blake3
+
+from .names import SELF, SUPER, Names, Syntax, references
+from .syntax import literal
 
 _FUTURE = 0
 for _name in __future__.all_feature_names:
     _FUTURE |= getattr(__future__, _name).compiler_flag
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _lock = threading.RLock()  # catch_warnings changes the process
-_Key = tuple[str, int]  # name and first line
+_CACHE_SIZE = 4096
 _FRAMEWORK = ("d6tstore", "d6tstore_plugins")
 
 
@@ -84,35 +86,48 @@ def is_framework(cls: type) -> bool:
     return any(str(base.__module__).partition(".")[0] in _FRAMEWORK for base in cls.__mro__)
 
 
+class Code(NamedTuple):
+    """What is remembered of a code object, which never changes. Holding it keeps its id from being reused."""
+
+    code: CodeType
+    syntax: Syntax
+    digest: str  # of the text
+    paths: tuple[tuple[Names, str], ...]
+    bound: bool  # refers to `self.` or `super().`
+
+
+_codes: dict[int, Code] = {}
+
+
+def code_of(function: FunctionType) -> Code:
+    """Return what is known of a function's code object, remembered per code object."""
+    code = function.__code__
+    known = _codes.get(id(code))
+    if known is None:
+        syntax = syntax_of(code, function.__globals__)
+        paths = tuple((path, ".".join(path)) for path in syntax.paths)
+        bound = any(path[0] in (SELF, SUPER) for path in syntax.paths)
+        known = Code(code, syntax, blake3(syntax.text.encode()).hexdigest()[:32], paths, bound)
+        if len(_codes) >= _CACHE_SIZE:
+            _codes.clear()
+        _codes[id(code)] = known
+    return known
+
+
 def _find(text: str, code: CodeType) -> list[Any]:
     """The nodes in ``text`` that compile to ``code``; several only if nothing tells them apart."""
-    nodes, codes = _compiled(text, code.co_flags & _FUTURE)
     bare = _bare(code)
-    same = [c for c in codes.get(code.co_name, ()) if _bare(c) == bare]
-    if not same:
-        return []
-    # `1 + 1` and `2` give equal bytecode: positions decide. They may all have moved, if lines were added above.
-    same.sort(
-        key=lambda c: (_spots(c) == _spots(code), c.co_firstlineno == code.co_firstlineno), reverse=True
-    )
-    found = same[0]
-    candidates = nodes.get((found.co_name, found.co_firstlineno), [])
-    if len(candidates) > 1:  # lambdas on one line: the innermost around all the instructions
-        spots = [s for s in _spots(found) if None not in s and s[3]]  # the prologue ends in column 0
-        inside = [n for n in candidates if spots and all(_holds(n, spot) for spot in spots)]
-        inside.sort(key=lambda n: (n.end_lineno - n.lineno, n.end_col_offset - n.col_offset))
-        return inside[:1] or candidates
-    return candidates
+    same = [
+        item for item in _compiled(text, code.co_flags & _FUTURE).get(code.co_name, ()) if item.bare == bare
+    ]
+    # `1 + 1` and `2` give equal bytecode: columns decide. Lines may have moved, if the file was edited above.
+    for closer in (lambda i: i.line == code.co_firstlineno, lambda i: _columns(i.code) == _columns(code)):
+        same = [item for item in same if closer(item)] or same
+    return [item.node for item in same]
 
 
-def _spots(code: CodeType) -> list[Any]:
-    return list(code.co_positions())
-
-
-def _holds(node: ast.expr, spot: tuple[int, int, int, int]) -> bool:
-    line, end_line, column, end_column = spot
-    start, end = (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
-    return start <= (line, column) and (end_line, end_column) <= end
+def _columns(code: CodeType) -> list[Any]:
+    return [spot[2:] for spot in code.co_positions() if spot[3]]  # the prologue has none
 
 
 def _bare(code: CodeType) -> CodeType:
@@ -121,28 +136,50 @@ def _bare(code: CodeType) -> CodeType:
     return code.replace(co_firstlineno=1, co_linetable=b"", co_filename="", co_consts=constants)
 
 
+class _Compiled(NamedTuple):
+    node: Any
+    line: int
+    code: CodeType
+    bare: CodeType
+
+
 @lru_cache(maxsize=32)
-def _compiled(text: str, flags: int) -> tuple[dict[_Key, list[Any]], dict[str, list[CodeType]]]:
-    """Function nodes by name and first line, and function code objects by name, of a module's text."""
-    nodes: dict[_Key, list[Any]] = {}
-    codes: dict[str, list[CodeType]] = {}
+def _compiled(text: str, flags: int) -> dict[str, list[_Compiled]]:
+    """The functions in a module's text, by name, as nodes and as code."""
+    nodes: dict[tuple[str, int], tuple[Any, int]] = {}
     flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # notebook cells
     try:
         with _lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # shown at import already
             tree = compile(text, "<source>", "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+            _spread(tree, 0, text.count("\n") + 2, nodes)
             todo = [compile(tree, "<source>", "exec", flags, dont_inherit=True)]
     except (SyntaxError, ValueError, RecursionError):  # edited into something that is no Python
-        return nodes, codes
-    for node in ast.walk(tree):
-        if isinstance(node, _FUNCTIONS):
-            first = [*getattr(node, "decorator_list", ()), node][0]
-            nodes.setdefault((getattr(node, "name", "<lambda>"), first.lineno), []).append(node)
+        return {}
+    found: dict[str, list[_Compiled]] = {}
     while todo:
         code = todo.pop()
-        codes.setdefault(code.co_name, []).append(code)
         todo += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    return nodes, codes
+        known = nodes.get((code.co_name, code.co_firstlineno))
+        if known:
+            found.setdefault(code.co_name, []).append(_Compiled(*known, code, _bare(code)))
+    return found
+
+
+def _spread(node: ast.AST, shift: int, height: int, nodes: dict[tuple[str, int], tuple[Any, int]]) -> None:
+    """Index functions by name and line, and move every lambda to lines of its own, to tell them apart."""
+    for child in ast.iter_child_nodes(node):
+        inner = shift
+        if isinstance(child, ast.Lambda):
+            inner = height * (len(nodes) + 1)
+            nodes["<lambda>", child.lineno + inner] = child, child.lineno
+        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            line = [*child.decorator_list, child][0].lineno
+            nodes[child.name, line] = child, line
+        if isinstance(child, ast.expr | ast.arg | ast.keyword):
+            child.lineno += inner
+            child.end_lineno = (child.end_lineno or 0) + inner
+        _spread(child, inner, height, nodes)
 
 
 def _from_bytecode(code: CodeType) -> Syntax:

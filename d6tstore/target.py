@@ -52,10 +52,14 @@ class Target:
             NeverRun: there is none.
             RecordError: it is damaged.
         """
+        return self._found([self.name])
+
+    def _found(self, names: list[str]) -> Record:
         found = self._pinned or self.repository.read_one(self.task)
-        if found is None or self.name not in found.outputs:
+        if found is None or (absent := [name for name in names if name not in found.outputs]):
+            name = self.name if found is None else absent[0]
             raise NeverRun(
-                f"{self.task!r} has no result {self.name!r} in {self.backend!r}. "
+                f"{self.task!r} has no result {name!r} in {self.backend!r}. "
                 f"Run it first: d6tstore.run({self.task!r})."
             )
         return found
@@ -103,36 +107,44 @@ class Target:
             ...     One().output().load(verify=True)
             1
         """
+        return self._load([self.name], version, verify)[self.name]
+
+    def _load(self, names: list[str], version: str | None = None, verify: bool = False) -> dict[str, Any]:
+        """Values of several outputs of the task, all from one record."""
         running = context.attempt.get()
         if running is not None and self._pinned is None:
             raise UndeclaredLoad(
                 f"{running.task!r} loads {self.task!r} without declaring it: a hidden input makes stale results. "
                 f"Add {type(self.task).__name__} to requires and load it through self.input()."
             )
-        found = self.record() if version is None else self._version(version)
+        found = self._found(names) if version is None else self._version(version, names)
         while True:
+            values: dict[str, Any] = {}
             try:
-                return self._read(found.outputs[self.name], found, verify)
+                for name in names:
+                    values[name] = self._read(found.outputs[name], found, verify)
+                return values
             except NotFound:
                 newer = self.repository.read_one(self.task) if version is None else None
-                if newer is None or newer.write_id == found.write_id or not self._same(found, newer):
+                if newer is None or newer.write_id == found.write_id or not self._same(found, newer, names):
+                    name = names[len(values)]
                     raise OutputMissing(
-                        f"{self.task!r}: object {found.outputs[self.name].key!r} of output {self.name!r} is gone "
+                        f"{self.task!r}: object {found.outputs[name].key!r} of output {name!r} is gone "
                         f"from {self.backend!r}. Run the task again, or pull it."
                     ) from None
                 found = newer  # a writer replaced it between our two reads
 
-    def _same(self, old: Record, new: Record) -> bool:
+    def _same(self, old: Record, new: Record, names: list[str]) -> bool:
         """May `new` stand for `old`? A running task loads just what it was promised."""
-        if self.name not in new.outputs:
+        if not set(names) <= set(new.outputs):
             return False
-        return self._pinned is None or old.outputs[self.name].content == new.outputs[self.name].content
+        return self._pinned is None or all(old.outputs[n].content == new.outputs[n].content for n in names)
 
-    def _version(self, version: str) -> Record:
+    def _version(self, version: str, names: list[str]) -> Record:
         current = self.repository.read_one(self.task)
         kept = [*([current] if current else []), *self.repository.history(self.task)]
         for found in kept:
-            if found.write_id == version and self.name in found.outputs:
+            if found.write_id == version and set(names) <= set(found.outputs):
                 return found
         listed = ", ".join(f"{r.write_id} ({r.time})" for r in kept) or "none"
         raise NeverRun(f"{self.task!r} has no version {version!r}; kept: {listed}. Load one of those.")
@@ -239,6 +251,15 @@ class TargetDict(dict[str, Any]):
         return all(target.exists() for target in self.values())
 
 
+class Outputs(TargetDict):
+    """Targets of one task by name. They load from one record: never a mixture of two runs."""
+
+    def load(self, **options: Any) -> dict[str, Any]:
+        """All values by name; options as for `Target.load`."""
+        first: Target = next(iter(self.values()))
+        return first._load(list(self), **options)
+
+
 def targets(shape: Any, of: Callable[[Task], Any]) -> Any:
     """`of` each task, in the shape of `requires`; an aggregator is replaced by what it stands for."""
     if isinstance(shape, Task):
@@ -255,7 +276,7 @@ def outputs(repository: Repository, task: Task, pinned: Record | None = None) ->
     names = list(task.formats())
     if len(names) == 1:
         return Target(repository, task, names[0], pinned)
-    return TargetDict({name: Target(repository, task, name, pinned) for name in names})
+    return Outputs({name: Target(repository, task, name, pinned) for name in names})
 
 
 def encode_schema(schema: pa.Schema) -> str:

@@ -163,9 +163,14 @@ class Task:
                 for n, f in type(self).fields().items()
                 if f.significant
             }
-            data = self.family.encode() + b"\0" + parameters.encode(values)
-            known = self.__dict__["_hash"] = blake3(data).hexdigest(length=8)
+            known = self.__dict__["_hash"] = self.hash_of(values)
         return str(known)
+
+    @classmethod
+    def hash_of(cls, values: dict[str, Any]) -> str:
+        """The `hash` of the task with these significant parameters, as values or as JSON values."""
+        data = cls.family.encode() + b"\0" + parameters.encode(values)
+        return blake3(data).hexdigest(length=8)
 
     @property
     def id(self) -> str:

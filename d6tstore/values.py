@@ -1,4 +1,4 @@
-"""Values of constants as text that is the same on every Python, machine and run; what they hold of code is followed."""
+"""Values of constants as text that is the same on every Python, machine and run; code in them is followed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
-from functools import lru_cache, partial, partialmethod
-from pathlib import PurePath
-from types import FunctionType, MappingProxyType, MethodType, ModuleType
+from functools import cached_property, lru_cache, partial, partialmethod
+from pathlib import Path, PurePath
+from types import FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 from blake3 import blake3
@@ -22,15 +22,16 @@ _ATOMS = frozenset({int, float, bool, complex, bytes, type(None), type(...), ran
 _CONTAINERS = (tuple, list, set, frozenset, dict, MappingProxyType)
 _PRINTED = {"datetime", "decimal", "fractions", "uuid", "zoneinfo"}  # modules whose values have a stable repr
 _HOLDERS = (FunctionType, MethodType, MappingProxyType, partial, staticmethod)
-_NAMED = ("builtin_function_or_method", "method_descriptor", "wrapper_descriptor", "ufunc")
+_FUNCTIONS = (FunctionType, staticmethod, classmethod, property, cached_property, partialmethod, partial)
+_NAMED = ("builtin_function_or_method", "builtin_method", "method_descriptor", "wrapper_descriptor", "ufunc")
 
 
 @lru_cache(maxsize=256)
 def places(file: str, root: str) -> tuple[str, ...]:
     """Return the folders of a package and of a project, in all spellings: they differ between machines."""
-    folders = [os.path.dirname(os.path.abspath(file))] if file else []
-    folders += [os.path.abspath(root), os.path.realpath(root)] if root else []
-    return tuple({f: None for folder in folders for f in (folder, folder.replace(os.sep, "/")) if len(f) > 1})
+    folders = [Path(file).absolute().parent] if file else []
+    folders += [Path(root).absolute(), Path(root).resolve()] if root else []
+    return tuple({text: None for f in folders for text in (str(f), f.as_posix()) if len(text) > 1})
 
 
 class Values(ABC):
@@ -46,7 +47,7 @@ class Values(ABC):
 
     @abstractmethod
     def function(self, function: FunctionType, me: type | None, hint: str) -> str:
-        """Return the label of a function; ``me``: the class on which it is a method, ``hint``: name for a lambda."""
+        """Return the label of a function; ``me``: class it is a method of, ``hint``: name for a lambda."""
 
     @abstractmethod
     def cls(self, cls: type) -> str:
@@ -69,7 +70,7 @@ class Values(ABC):
             hint: what to call a lambda.
             me: the class, for methods inside of wrappers.
         """
-        kind = type(value)
+        kind: Any = type(value)
         if kind is FunctionType:
             return self.function(value, me, hint)
         if issubclass(kind, type):
@@ -100,7 +101,8 @@ class Values(ABC):
     def compound(self, value: Any, kind: type, atoms: bool, hint: str, me: type | None) -> str | None:
         """Return a value made of others, or None if it is none."""
         if kind is MethodType:
-            return f"method({self.describe(value.__func__, me=type(value.__self__))},{self.describe(value.__self__)})"
+            owner = value.__self__
+            return f"method({self.describe(value.__func__, me=type(owner))},{self.describe(owner)})"
         if issubclass(kind, partial | partialmethod):
             parts = (self.describe(value.func, True, hint, me), value.args, value.keywords)
             return f"partial({parts[0]},{self.describe(parts[1])},{self.describe(parts[2])})"
@@ -109,7 +111,9 @@ class Values(ABC):
         if issubclass(kind, _CONTAINERS):
             owner = "" if kind.__module__ in ("builtins", "collections") else self.cls(kind)
             return owner + self.container(value, kind, atoms)
-        fields = kind.__dict__.get("__dataclass_fields__")
+        if kind is SimpleNamespace:
+            return f"SimpleNamespace{self.container(vars(value), dict, atoms)}"
+        fields = getattr(kind, "__dataclass_fields__", None)
         if fields is not None:
             values = (
                 (f"{name}={self.describe(getattr(value, name, None))}" for name in fields) if atoms else ()
@@ -121,11 +125,10 @@ class Values(ABC):
         """Return a container; sets and dicts in the order of their serialised elements or keys."""
         name = kind.__name__
         if issubclass(kind, dict | MappingProxyType):
-            pairs = sorted(((self.describe(k), v) for k, v in value.items()), key=lambda pair: pair[0])
-            parts = [
-                (f"{k}:" if atoms else "") + self.describe(v, atoms, k.partition("'")[2][:-1])
-                for k, v in pairs
-            ]
+            pairs = sorted(((self.describe(k), k, v) for k, v in value.items()), key=lambda pair: pair[0])
+            prefixes = [f"{text}:" if atoms else "" for text, _, _ in pairs]
+            inner = (self.describe(v, atoms, k if type(k) is str else "") for _, k, v in pairs)
+            parts = [prefix + text for prefix, text in zip(prefixes, inner, strict=True)]
         else:
             parts = [self.describe(element, atoms) for element in value]
             parts = sorted(parts) if issubclass(kind, set | frozenset) else parts
@@ -142,7 +145,7 @@ class Values(ABC):
             return ""  # annotations by another name
         if atoms and issubclass(kind, PurePath):
             return f"Path:{self.text(str(value)).replace(os.sep, '/')}"
-        if atoms and isinstance(value, str | int | float | bytes):
+        if atoms and issubclass(kind, str | int | float | bytes):
             return f"{name}:{literal(value)}"
         if atoms and module in _PRINTED:
             return f"{name}:{value!r}"
@@ -155,17 +158,18 @@ class Values(ABC):
         return f"instance({self.cls(kind)}{self.held(value, me)})"
 
     def held(self, value: object, me: type | None) -> str:
-        """Return the functions that an object holds: `__wrapped__`, `py_func`, a registry, cells of a foreign wrapper."""
+        """Return the functions that an object holds: `__wrapped__`, `py_func`, a registry, cells."""
         try:
             names: Mapping[str, object] = object.__getattribute__(value, "__dict__")
         except AttributeError:
             return ""
-        inner = [names[name] for name in sorted(names, key=str) if isinstance(names[name], _HOLDERS)]
-        if isinstance(value, FunctionType) and not self.owns_function(value):
-            inner += [c for _, c in cells(value) if isinstance(c, _HOLDERS)]
+        # by `type`, not `isinstance`: that would ask a proxy for its `__class__`, which may raise
+        inner = [names[name] for name in sorted(names, key=str) if type(names[name]) in _HOLDERS]
+        if type(value) is FunctionType and not self.owns_function(value):
+            inner += [c for _, c in cells(value) if type(c) in _HOLDERS]
         texts: list[str] = []
         for item in inner:
-            if not isinstance(item, FunctionType) or self.owns_function(item):
+            if type(item) is not FunctionType or self.owns_function(item):
                 texts.append(self.describe(item, me=me))
             else:  # the code of other packages does not count, what it wraps does
                 with self.once(item) as first:
@@ -191,3 +195,14 @@ def cells(function: FunctionType) -> Iterable[tuple[str, object]]:
             yield name, cell.cell_contents
         except ValueError:  # empty
             continue
+
+
+def innermost(raw: object) -> object:
+    """The function inside of a property, classmethod, wrapper, ..., or the object itself."""
+    while isinstance(raw, _FUNCTIONS):
+        found = (getattr(raw, name, None) for name in ("__func__", "fget", "func", "__wrapped__"))
+        inner = next((item for item in found if item is not None), None)
+        if inner is None:
+            break
+        raw = inner
+    return raw

@@ -6,12 +6,13 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
+
+import msgspec
 
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.errors import BackendError, Denied, Held, NotFound
@@ -24,6 +25,8 @@ except ImportError:  # Windows: claims are off there, two writers are safe witho
 
 _TMP = f"{ROOT}tmp"
 _CLAIMS = f"{ROOT}claims"
+_INFO = 256  # bytes that what a claim says is padded to, so that it covers what a dead holder left
+_LONGEST_WRITE = 24 * 3600.0  # seconds; a process number may be another's by then
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -46,8 +49,9 @@ class LocalBackend(Backend):
         self.url = f"file://{self.root}"
         self.durable = durable
         self._prefix = self.root.rstrip("/") + "/"
-        if os.path.exists(self.root) and not os.path.isdir(self.root):  # noqa: PTH110,PTH112
-            raise BackendError(f"{self.root} is a file, results need a folder. Give another path to init().")
+        if os.path.lexists(self.root) and not os.path.isdir(self.root):  # noqa: PTH112
+            kind = "a file" if os.path.exists(self.root) else "a link to nowhere"  # noqa: PTH110
+            raise BackendError(f"{self.root} is {kind}, results need a folder. Give another path to init().")
 
     def _at(self, key: str) -> str:
         return self._prefix + check_key(key)
@@ -55,17 +59,23 @@ class LocalBackend(Backend):
     def read(self, key: str) -> bytes:
         """Bytes of a file; see `Backend.read`."""
         try:
-            fd = os.open(self._at(key), os.O_RDONLY)
-            try:
-                size = os.fstat(fd).st_size
-                data = os.read(fd, size)
-                while len(data) < size and (more := os.read(fd, size - len(data))):
-                    data += more
-                return data
-            finally:
-                os.close(fd)
+            return _read(self._at(key))
         except OSError as exc:
             raise self._mapped(exc, key) from exc
+
+    def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Bytes of files; see `Backend.read_many`."""
+        found = {}
+        for key in keys:
+            try:
+                found[key] = _read(self._at(key))
+            except FileNotFoundError:
+                continue  # the rule in a first run: at once
+            except OSError as exc:
+                error = self._mapped(exc, key)
+                if not isinstance(error, NotFound):
+                    raise error from exc
+        return found
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Write a temporary file and rename it; see `Backend.write`."""
@@ -76,21 +86,26 @@ class LocalBackend(Backend):
                 self._fill(temporary, data)
             elif self.durable:
                 self._sync(temporary)
-            self._within(target, lambda: os.replace(temporary, target))
+            try:
+                os.replace(temporary, target)
+            except FileNotFoundError:
+                self._within(target, lambda: os.replace(temporary, target))
             if self.durable:
                 self._sync(os.path.dirname(target))
-        except OSError as exc:
+        except BaseException as exc:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-            raise self._mapped(exc, key) from exc
+            if isinstance(exc, OSError):
+                raise self._mapped(exc, key, writing=True) from exc
+            raise
 
     def _fill(self, path: str, data: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        fd: int = self._within(path, lambda: os.open(path, flags, 0o666))
+        fd = self._create(path, flags)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
+            written = os.write(fd, data)
+            while written < len(data):
+                written += os.write(fd, memoryview(data)[written:])
             if self.durable:
                 os.fsync(fd)
         finally:
@@ -103,17 +118,26 @@ class LocalBackend(Backend):
         finally:
             os.close(fd)
 
+    def _create(self, path: str, flags: int) -> int:
+        try:
+            return os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            return int(self._within(path, lambda: os.open(path, flags, 0o666)))
+
     def _within(self, path: str, action: Any) -> Any:
-        """Do it, making the folder first where it is missing: others may remove empty folders meanwhile."""
+        """Make the folder of a path and do something in it: others may remove empty folders meanwhile."""
+        folder = os.path.dirname(path)
         for _ in range(20):
-            try:
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    os.mkdir(folder)
+                except OSError:  # its parent is missing too, or it is there by now
+                    os.makedirs(folder, exist_ok=True)
                 return action()
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
         return action()
 
     def _temporary(self) -> str:
-        return f"{self._prefix}{_TMP}/{os.getpid()}-{secrets.token_hex(8)}"
+        return f"{self._prefix}{_TMP}/{os.getpid()}-{os.urandom(8).hex()}"
 
     def staging(self) -> Path:
         """A new path on the file system of the results."""
@@ -121,7 +145,7 @@ class LocalBackend(Backend):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise self._mapped(exc, _TMP) from exc
+            raise self._mapped(exc, _TMP, writing=True) from exc
         return path
 
     def delete(self, key: str) -> None:
@@ -193,8 +217,7 @@ class LocalBackend(Backend):
         fd = self._lock(path, key)
         try:
             if fd is not None:
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, json.dumps(dict(info)).encode(), 0)
+                os.pwrite(fd, msgspec.json.encode(info).ljust(_INFO), 0)
             yield
         finally:
             if fd is not None:
@@ -206,14 +229,14 @@ class LocalBackend(Backend):
         flags = os.O_RDWR | os.O_CREAT
         try:
             while True:
-                fd: int = self._within(path, lambda: os.open(path, flags, 0o666))
+                fd = self._create(path, flags)
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     # The former holder may have removed the file between our open and our lock.
                     if os.fstat(fd).st_nlink:
                         return fd
                 except OSError as exc:
-                    held = os.pread(fd, 4096, 0)
+                    held = os.pread(fd, 1 << 16, 0)
                     os.close(fd)
                     if exc.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                         return None  # a file system without locks
@@ -222,29 +245,51 @@ class LocalBackend(Backend):
                     raise Held(f"{key} is being computed", info=_info(held)) from None
                 os.close(fd)
         except OSError as exc:
-            raise self._mapped(exc, key) from exc
+            raise self._mapped(exc, key, writing=True) from exc
 
     def clean(self, before: float) -> list[str]:
         """Remove temporary files and claims of processes that died."""
         removed = []
         for folder in (_TMP, _CLAIMS):
-            with contextlib.suppress(FileNotFoundError), os.scandir(self._prefix + folder) as entries:
-                for entry in entries:
-                    key = f"{folder}/{entry.name}"
-                    with contextlib.suppress(FileNotFoundError, Held):
-                        if entry.stat().st_mtime >= before:
-                            continue
-                        if folder == _CLAIMS:
-                            with self.claim(entry.name, {}):
-                                pass
-                        else:
-                            os.unlink(entry.path)
-                        removed.append(key)
+            try:
+                with os.scandir(self._prefix + folder) as found:
+                    entries = list_sorted(found)
+            except OSError as exc:
+                if exc.errno in _ABSENT:
+                    continue
+                raise self._mapped(exc, folder) from exc
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError, Held):
+                    if self._abandoned(entry, before):
+                        removed.append(f"{folder}/{entry.name}")
         return removed
 
-    def _mapped(self, exc: OSError, key: str) -> Exception:
+    def _abandoned(self, entry: os.DirEntry[str], before: float) -> bool:
+        """Remove what is older and whose process is gone; True if it was."""
+        modified = entry.stat().st_mtime
+        if modified >= before or entry.is_dir():
+            return False
+        if os.path.basename(os.path.dirname(entry.path)) == "claims":
+            with self.claim(entry.name, {}):
+                return True
+        if _alive(entry.name) and modified > time.time() - _LONGEST_WRITE:
+            return False
+        try:
+            os.unlink(entry.path)
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            raise self._mapped(exc, f"{_TMP}/{entry.name}") from exc
+        return True
+
+    def _mapped(self, exc: OSError, key: str, writing: bool = False) -> Exception:
         """The one place where errors of the OS become ours."""
         what = f"{key!r} in {self.root}"
+        if writing and exc.errno in (*_ABSENT, errno.EEXIST):
+            return BackendError(
+                f"{what} cannot be written: {exc.strerror}{self._obstacle(key)}. Move away what is in its place, "
+                "or init() another folder."
+            )
         if exc.errno in _ABSENT and not os.path.isfile(self.root):
             return NotFound(f"no object under {what}. It was removed, or never written.")
         if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -257,10 +302,56 @@ class LocalBackend(Backend):
             )
         return BackendError(f"{what}: {exc.strerror}. Check the path of the store.")
 
+    def _obstacle(self, key: str) -> str:
+        """What stands where a folder or file of ours belongs, for the message."""
+        path = self._prefix + key
+        if os.path.isdir(path):
+            return f" ({path} is a folder)"
+        while len(path := os.path.dirname(path)) > 1:
+            if os.path.lexists(path):
+                return "" if os.path.isdir(path) else f" ({path} is no folder)"
+        return ""
+
+
+def _writer() -> str:
+    """Names this process in temporary files: `host-pid`."""
+    host = re.sub(r"[^A-Za-z0-9.]", "_", project.host())[:64]
+    return f"{host}-{os.getpid()}"
+
+
+def _alive(name: str) -> bool:
+    """True if the writer of a temporary file is a process of this machine that still runs."""
+    writer, _, _ = name.rpartition("-")
+    host, _, pid = _writer().rpartition("-")
+    theirs, _, number = writer.rpartition("-")
+    if theirs != host or not number.isdigit():
+        return False
+    if number == pid:
+        return True
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
 
 def list_sorted(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:  # type: ignore[valid-type]
     """Folder entries by name, so that listings are the same everywhere."""
     return sorted(entries, key=lambda entry: entry.name)
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        size = os.fstat(fd).st_size
+        data = os.read(fd, size)
+        while len(data) < size and (more := os.read(fd, size - len(data))):
+            data += more
+        return data
+    finally:
+        os.close(fd)
 
 
 def _entry(key: str, stat: os.stat_result) -> Entry:

@@ -33,7 +33,8 @@ class CsvFormat(TableFormat):
                     f"column {field.name!r} is categorical; CSV would lose its categories. "
                     "Use TaskPqPandas, or astype(str)."
                 )
-            if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            plain = not isinstance(kind, pa.BaseExtensionType) and not pa.types.is_nested(kind)
+            if not plain or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
                 raise FormatError(
                     f"column {field.name!r} of type {kind} does not fit into CSV. Use TaskPqPandas, or make it text."
                 )
@@ -72,15 +73,15 @@ class CsvFormat(TableFormat):
         from pyarrow import csv
 
         types = {} if schema is None else {f.name: _wire_type(f.type) for f in schema}
+        # NULL in the only column is an empty line.
+        parse = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(types) != 1)
         convert = csv.ConvertOptions(
             column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
         )
         try:
             if schema is not None and not schema.names:
                 return schema.empty_table()
-            table = csv.read_csv(
-                file, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=convert
-            )
+            table = csv.read_csv(file, parse_options=parse, convert_options=convert)
             return table if schema is None else _restore(table, schema)
         except (pa.ArrowInvalid, pa.ArrowKeyError) as exc:
             raise FormatError(
@@ -104,5 +105,8 @@ def _wire_type(kind: Any) -> Any:
 def _restore(table: Any, schema: Any) -> Any:
     import pyarrow as pa
 
-    columns = [column.cast(field.type) for field, column in zip(schema, table.columns, strict=True)]
+    columns = [
+        pa.nulls(len(column)) if pa.types.is_null(field.type) else column.cast(field.type)
+        for field, column in zip(schema, table.columns, strict=True)
+    ]
     return pa.table(columns, schema=schema)

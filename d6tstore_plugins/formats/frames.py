@@ -1,56 +1,170 @@
-"""pandas frame <-> Arrow table, for all formats of pandas frames."""
+"""pandas frame <-> Arrow table, for all formats of pandas frames.
+
+What Arrow's own metadata of pandas does not bring back is noted beside it, under the key `d6tstore`. Before a
+frame is stored, its empty copy makes the way to Arrow and back: whatever would come back as something else is
+refused. Only columns of Python objects are looked at value by value (`objects`).
+"""
 
 from __future__ import annotations
 
+import json
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from d6tstore.errors import FormatError
+from d6tstore_plugins.formats import labels, objects
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+_KEY = b"d6tstore"
+
 
 def to_arrow(value: Any) -> pa.Table:
-    """A DataFrame as an Arrow table whose metadata restores index and dtypes.
+    """A DataFrame as an Arrow table whose metadata restores index, labels and dtypes.
 
     Raises:
-        FormatError: it is no frame, or a column cannot be stored: column, rule, cure.
+        FormatError: it is no frame, or would not come back equal: column, rule, cure.
     """
     import pandas as pd
     import pyarrow as pa
 
-    if isinstance(value, pa.Table):
+    if type(value) is not pd.DataFrame:
+        if not isinstance(value, pa.Table):
+            raise FormatError(
+                f"this task keeps DataFrames, got a {type(value).__name__}. Save a frame (x.to_frame(), "
+                "pd.DataFrame(x)), or use a task class of another format, such as TaskPickle."
+            )
+        _unique(value.column_names)
         return value
-    if not isinstance(value, pd.DataFrame):
-        raise FormatError(
-            f"this task keeps DataFrames, got a {type(value).__name__}. Save a frame (x.to_frame(), "
-            "pd.DataFrame(x)), or use a task class of another format, such as TaskPickle."
-        )
-    if not value.columns.is_unique:
-        twice = sorted({str(c) for c in value.columns[value.columns.duplicated()]})
-        raise FormatError(f"columns {', '.join(twice)} occur twice; names must be unique. Rename them.")
+    _unique(value.columns.tolist())
+    _check_attrs(value)
+    plain, notes = labels.plain(value)
+    notes |= _columns(plain)
     try:
-        return pa.Table.from_pandas(value)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError) as exc:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # what it warns of is restored, or refused below
+            table = pa.Table.from_pandas(plain)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
         raise FormatError(
-            f"column {_culprit(value)} cannot be stored: {exc}. Give it one type (astype), or save it with TaskPickle."
+            f"column {_culprit(plain)} cannot be stored: {exc}. Give it one type (astype), or save it with TaskPickle."
         ) from exc
-
-
-def _culprit(frame: pd.DataFrame) -> str:
-    """The first column that Arrow refuses."""
-    import pyarrow as pa
-
-    for name in frame.columns:
-        try:
-            pa.Array.from_pandas(frame[name])
-        except (pa.ArrowException, TypeError, ValueError):
-            return repr(name)
-    return "(index)"
+    if notes:
+        noted = json.dumps(notes, separators=(",", ":")).encode()
+        table = table.replace_schema_metadata({**table.schema.metadata, _KEY: noted})
+    _compare(value, table)
+    return table
 
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:
     """The DataFrame that became this table."""
+    import pandas as pd
+
+    metadata = table.schema.metadata or {}
+    notes = json.loads(metadata.get(_KEY, b"{}"))
+    described = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
     frame: pd.DataFrame = table.to_pandas()
-    return frame
+    index = [name for name in described if isinstance(name, str)]
+    fields = [name for name in table.column_names if name not in index]
+    for i, field in enumerate(fields):
+        if field in notes.get("objects", {}):
+            values = objects.restore(table[field], notes["objects"][field])
+            frame.isetitem(i, pd.Series(values, frame.index, dtype=object))
+        elif field in notes.get("strings", {}):
+            frame.isetitem(i, frame.iloc[:, i].astype(_string_dtype(*notes["strings"][field])))
+        elif field in notes.get("categories", []):
+            column = frame.iloc[:, i].cat
+            frame.isetitem(i, column.rename_categories(column.categories.astype(object)))
+    if not fields and described and isinstance(described[0], dict):  # a table without columns has no rows
+        frame = frame.reindex(labels.index_range(described[0]))
+    return labels.restore(frame, fields, notes)
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, Any]:
+    """Notes on columns whose dtype Arrow does not keep."""
+    import pandas as pd
+
+    noted: dict[str, Any] = {"objects": {}, "strings": {}, "categories": []}
+    for i, dtype in enumerate(frame.dtypes):
+        name = str(frame.columns[i])
+        if dtype == object:
+            null = objects.check(frame.iloc[:, i], repr(frame.columns[i]))
+            if null is not None:
+                noted["objects"][name] = null
+        elif isinstance(dtype, pd.StringDtype) and dtype.storage == "python":
+            noted["strings"][name] = [dtype.storage, dtype.na_value is pd.NA]
+        elif isinstance(dtype, pd.CategoricalDtype) and dtype.categories.dtype == object:
+            noted["categories"].append(name)
+    return {key: found for key, found in noted.items() if found}
+
+
+def _string_dtype(storage: str, masked: bool) -> Any:
+    import pandas as pd
+
+    return pd.StringDtype(storage) if masked else pd.StringDtype(storage, na_value=float("nan"))
+
+
+def _compare(frame: pd.DataFrame, table: pa.Table) -> None:
+    """Refuse a frame of which something else than the values would come back as something else."""
+    try:
+        back = from_arrow(table.slice(0, 0))
+    except (TypeError, ValueError, NotImplementedError, KeyError) as exc:
+        raise FormatError(
+            f"column {_culprit(frame, back=True)} would not come back: {exc}. Give it another type (astype), or "
+            "save the frame with TaskPickle."
+        ) from exc
+    labels.compare(frame, back)
+    for i, (old, new) in enumerate(zip(frame.dtypes, back.dtypes, strict=True)):
+        if not _same_dtype(old, new):
+            raise FormatError(
+                f"column {frame.columns[i]!r} of type {old} would come back as {new}. Convert it (astype), or save the "
+                "frame with TaskPickle."
+            )
+
+
+def _same_dtype(old: Any, new: Any) -> bool:
+    categories = getattr(old, "categories", None)
+    if categories is not None and old == new:
+        return bool(categories.dtype == new.categories.dtype)
+    return bool(old == new) and repr(old) == repr(new)
+
+
+def _culprit(frame: pd.DataFrame, back: bool = False) -> str:
+    """The first column that Arrow refuses (`back`: that it does not give back)."""
+    import pyarrow as pa
+
+    for i, name in enumerate(frame.columns):
+        try:
+            column = frame.iloc[:0] if back else frame
+            table = pa.Table.from_pandas(column.iloc[:, [i]], preserve_index=False)
+            if back:
+                table.to_pandas()
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            return repr(name)
+    return "(index)"
+
+
+def _unique(names: list[Any]) -> None:
+    """Refuse names that occur twice, or that differ but not as text."""
+    seen: dict[str, Any] = {}
+    for name in names:
+        if (text := str(name)) in seen:
+            raise FormatError(
+                f"column {text!r} occurs twice; names must be unique, as text too. Rename them: df.columns = [...]."
+            )
+        seen[text] = name
+
+
+def _check_attrs(frame: pd.DataFrame) -> None:
+    if not frame.attrs:
+        return
+    try:
+        same = json.loads(json.dumps(frame.attrs)) == frame.attrs
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise FormatError(
+            "attrs of the frame would not come back equal: they are kept as JSON. Save plain dicts, lists, text and "
+            "numbers there, or clear them (df.attrs = {})."
+        )

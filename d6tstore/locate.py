@@ -1,0 +1,158 @@
+"""From words on a command line to tasks: `module:Class --param value`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from d6tstore.errors import D6tstoreError, ParameterError, UsageError
+from d6tstore.parameters import MISSING, Field
+from d6tstore.shell import nearest, user_line
+from d6tstore.task import Task
+
+_HOW = "Name a task as module:Class, such as flow:Train."
+
+
+def tasks(words: Sequence[str]) -> list[Task]:
+    """The tasks that words name.
+
+    Args:
+        words: `module:Class`, followed by `--param value` or `--param=value`; then perhaps the next task.
+
+    Returns:
+        The tasks, in this order.
+
+    Raises:
+        UsageError: no such module or class, or not a task.
+        ParameterError: a parameter is unknown, missing, given twice or of the wrong type.
+    """
+    found: list[Task] = []
+    rest = list(words)
+    while rest:
+        cls = task_class(rest.pop(0))
+        found.append(_make(cls, _values(cls, rest)))
+    return found
+
+
+def task_class(name: str) -> type[Task]:
+    """The task class of a name such as `flow:Train`. Raises UsageError."""
+    module_name, colon, path = name.partition(":")
+    if not colon or not module_name or not path:
+        raise UsageError(f"{name!r} names no task. {_HOW}")
+    found: Any = _module(module_name, path)
+    for part in path.split("."):
+        owner, found = found, getattr(found, part, None)
+        if found is None:
+            near = nearest(part, _task_names(owner))
+            raise UsageError(f"module {module_name} has no {path}{near}. {_choice(module_name)}")
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise UsageError(f"{name} is no task but a {type(found).__name__}. {_choice(module_name)}")
+    return found
+
+
+def _module(name: str, path: str) -> ModuleType:
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    if name.endswith(".py") or "/" in name or os.sep in name:
+        dotted = ".".join(Path(name).with_suffix("").parts)
+        raise UsageError(f"{name!r} is a path. Name its module: {dotted}:{path}.")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
+            raise  # found, but something that it imports is not there
+        near = nearest(name, _modules_here())
+        raise UsageError(
+            f"there is no module {exc.name}{near or '.'} "
+            f"Modules are sought in {here}, then among those installed."
+        ) from None
+    except D6tstoreError as exc:
+        raise UsageError(f"{user_line(exc)}{exc}") from exc
+    except SystemExit as exc:
+        raise UsageError(
+            f"importing {name} ended the program ({exc!r}). Put what a script does under "
+            'if __name__ == "__main__":.'
+        ) from None
+    except (TypeError, ValueError) as exc:
+        if name.startswith(".") or not all(name.split(".")):
+            raise UsageError(f"{name!r} names no module. {_HOW}") from None
+        raise exc
+
+
+def _modules_here() -> Iterator[str]:
+    for entry in Path.cwd().iterdir():
+        if entry.suffix == ".py" or (entry.is_dir() and entry.name.isidentifier()):
+            yield entry.stem
+
+
+def _task_names(owner: Any) -> list[str]:
+    return [
+        n for n, v in vars(owner).items() if isinstance(v, type) and issubclass(v, Task) and not v._framework
+    ]
+
+
+def _choice(module: str) -> str:
+    names = _task_names(sys.modules[module])
+    return f"Its tasks: {', '.join(names)}." if names else "It defines no tasks."
+
+
+# ------------------------------------------------------------------ parameters
+
+
+def _values(cls: type[Task], rest: list[str]) -> dict[str, Any]:
+    """Take the options that follow a task off `rest`: parameter names to converted values."""
+    fields = cls.fields()
+    values: dict[str, Any] = {}
+    while rest and (rest[0].startswith("-") or ":" not in rest[0]):
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise ParameterError(f"{cls.__name__}: {word!r} belongs to no option. {_usage(fields)}")
+        option, equals, text = word.partition("=")
+        name = _field_name(option[2:], fields)
+        if name is None:
+            near = nearest(option[2:].replace("-", "_"), fields).replace("mean ", "mean --") or "."
+            raise ParameterError(f"{cls.__name__} has no parameter {option}{near} {_usage(fields)}")
+        if name in values:
+            raise ParameterError(f"{cls.__name__}: {option} is given twice. Give it once.")
+        if not equals:
+            if not rest:
+                raise ParameterError(f"{cls.__name__}: {option} needs a value: {option} VALUE.")
+            text = rest.pop(0)
+        values[name] = _convert(fields[name], text, cls)
+    return values
+
+
+def _field_name(name: str, fields: dict[str, Field]) -> str | None:
+    return name if name in fields else next((f for f in fields if f == name.replace("-", "_")), None)
+
+
+def _convert(field: Field, text: str, cls: type[Task]) -> Any:
+    """A value in the parameter's own type: from the text as it is, else from the text as JSON."""
+    try:
+        return field.convert(text, cls.__name__)
+    except ParameterError:
+        try:
+            return field.convert(json.loads(text), cls.__name__)
+        except (ParameterError, ValueError, RecursionError):
+            pass
+        raise
+
+
+def _usage(fields: dict[str, Field]) -> str:
+    shown = [f"--{n.replace('_', '-')}" for n in fields]
+    return f"It has {', '.join(shown)}." if shown else "It has no parameters."
+
+
+def _make(cls: type[Task], values: dict[str, Any]) -> Task:
+    lacking = [n for n, f in cls.fields().items() if f.default is MISSING and n not in values]
+    if lacking:
+        shown = " ".join(f"--{n.replace('_', '-')} VALUE" for n in lacking)
+        raise ParameterError(f"{cls.__name__} needs {shown}.")
+    return cls(**values)

@@ -1,0 +1,111 @@
+"""How a command ends: one message and an exit code; a traceback for the user's own code only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from d6tstore.errors import D6tstoreError, PluginError, UsageError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+class Failure(click.ClickException):
+    """One message on stderr, and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code
+
+
+class Commands(click.Group):
+    """Maps every error to one message and an exit code; shows a traceback for the user's own code only."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Commands in the order in which a person meets them."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of a name, or the nearest one as advice."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            near = nearest(args[0], self.commands) or f". Commands: {', '.join(self.commands)}."
+            raise Failure(f"there is no command {args[0]!r}{near}", USAGE)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except (KeyboardInterrupt, click.Abort) as exc:
+            raise Failure("interrupted. Finished work is kept; run again to go on.", INTERRUPTED) from exc
+        except D6tstoreError as exc:
+            raise Failure(str(exc), USAGE if isinstance(exc, UsageError | PluginError) else FAILED) from exc
+        except Exception as exc:  # noqa: BLE001 - told from a defect of d6tstore by its traceback
+            _fail_in_user_code(exc)
+
+
+def _fail_in_user_code(exc: Exception) -> NoReturn:
+    if (shown := user_traceback(exc)) is None:
+        raise exc  # a defect of d6tstore: the whole traceback helps to mend it
+    click.echo(shown, err=True, nl=False)
+    raise Failure(f"your code raised {type(exc).__name__}, see above.", FAILED) from exc
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`, did you mean ...?` if something known is written alike, else nothing."""
+    import difflib
+
+    known = list(known)
+    found = difflib.get_close_matches(word, known, 1, 0.5)
+    found = found or [k for k in known if k.lower() == word.lower()]
+    return f", did you mean {found[0]}?" if found else ""
+
+
+def user_traceback(exc: BaseException) -> str | None:
+    """A traceback without the frames of d6tstore; None if no frame of the user's code is in it."""
+    import traceback
+
+    shown = traceback.TracebackException.from_exception(exc)
+    mine = _trim(shown)
+    return "".join(shown.format()) if mine or isinstance(exc, SyntaxError) else None
+
+
+def _trim(shown: Any) -> bool:
+    import traceback
+
+    shown.stack = traceback.StackSummary.from_list([f for f in shown.stack if not _ours(f.filename)])
+    for inner in (shown.__cause__, shown.__context__):
+        if inner is not None:
+            _trim(inner)
+    return bool(shown.stack)
+
+
+def _ours(filename: str) -> bool:
+    """A file of d6tstore, or of what stands between it and the user's code."""
+    here = Path(__file__).parent
+    folders = [here, here.parent / "d6tstore_plugins", Path(click.__file__).parent]
+    library = Path(os.__file__).parent
+    folders += [library / "concurrent", library / "importlib"]
+    files = {str(library / "threading.py"), str(getattr(sys.modules["__main__"], "__file__", ""))}
+    return (
+        filename.startswith("<frozen")
+        or filename in files
+        or filename.startswith(tuple(f"{folder}{os.sep}" for folder in folders))
+    )
+
+
+def user_line(exc: BaseException) -> str:
+    """`file, line n: ` of the user's line where an exception came from."""
+    import traceback
+
+    frames = [f for f in traceback.extract_tb(exc.__traceback__) if not _ours(f.filename)]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}: " if frames else ""

@@ -1,0 +1,290 @@
+"""Parameters: what is accepted, what it becomes, what is refused and how."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import pickle
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Optional
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import d6tstore
+from d6tstore.errors import FrozenError, GraphError, ParameterError, SaveError
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Typed(d6tstore.tasks.TaskJson):
+    i: int = 1
+    f: float = 1.0
+    b: bool = True
+    s: str = "x"
+    d: dt.date = dt.date(2024, 1, 2)
+    t: dt.datetime = dt.datetime(2024, 1, 2, 3)
+    choice: Literal["a", "b"] = "a"
+    colour: Colour = Colour.RED
+    items: list[int] = [1, 2]
+    pair: tuple[int, str] = (1, "a")
+    mapping: dict[str, float] = {"a": 1.0}
+    maybe: Optional[int] = None
+    path: Path = Path("raw.csv")
+    amount: Decimal = Decimal("1.5")
+    threads: int = d6tstore.Parameter(default=1, significant=False)
+    NOT_A_PARAMETER: ClassVar[int] = 3
+    _private: int = 3
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "becomes"),
+    [
+        ("i", "3", 3),
+        ("i", np.int64(3), 3),
+
+        ("f", 2, 2.0),
+        ("f", "2.5", 2.5),
+        ("f", np.float32(0.5), 0.5),
+        ("b", "false", False),
+        ("b", np.bool_(False), False),
+        ("d", "2024-05-06", dt.date(2024, 5, 6)),
+        ("t", "2024-05-06T07:08:09", dt.datetime(2024, 5, 6, 7, 8, 9)),
+        ("choice", "b", "b"),
+        ("colour", "blue", Colour.BLUE),
+        ("colour", Colour.BLUE, Colour.BLUE),
+        ("items", (3, 4), [3, 4]),
+        ("items", np.array([3, 4]), [3, 4]),
+        ("pair", [2, "b"], (2, "b")),
+        ("mapping", {"b": 1}, {"b": 1.0}),
+        ("maybe", "7", 7),
+        ("amount", "2.50", Decimal("2.50")),
+    ],
+)
+def test_values_are_converted(name, given, becomes):
+    value = getattr(Typed(**{name: given}), name)
+    assert value == becomes
+    assert type(value) is type(becomes)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("i", "x"), ("i", 1.5), ("i", 3.0), ("i", True), ("i", None), ("f", "x"), ("f", float("nan")), ("f", float("inf")),
+        ("b", 3), ("s", 3), ("s", "\ud800"), ("d", "yesterday"), ("choice", "c"), ("colour", "green"),
+        ("items", ["x"]), ("items", 3), ("pair", (1,)), ("mapping", {"a": "x"}), ("path", 3),
+        ("mapping", {"a": float("nan")}),
+    ],
+)  # fmt: skip
+def test_unsuitable_values_are_refused(name, given):
+    with pytest.raises(ParameterError, match=f"Typed: parameter '{name}' must be .*"):
+        Typed(**{name: given})
+
+
+def test_unknown_missing_and_misnamed():
+    class Needs(d6tstore.tasks.TaskJson):
+        year: int
+
+    with pytest.raises(ParameterError, match=r"Needs: parameter 'year' \(int\) is required. Pass year="):
+        Needs()
+    with pytest.raises(ParameterError, match="Needs has no parameter 'yaer'; it has year"):
+        Needs(year=1, yaer=2)
+    with pytest.raises(ParameterError, match="Rename"):
+
+        class Bad(d6tstore.tasks.TaskJson):
+            run = d6tstore.Parameter()
+
+
+@pytest.mark.parametrize("value", [object(), lambda: 1, {1, object()}, [object()]])
+def test_any_refuses_what_has_no_stable_hash(value):
+    class Loose(d6tstore.tasks.TaskJson):
+        x: Any = None
+
+    with pytest.raises(ParameterError, match="Loose: parameter 'x'"):
+        Loose(x=value)
+
+
+def test_classes_instead_of_annotations():
+    class Old(d6tstore.tasks.TaskJson):
+        a = d6tstore.IntParameter(default=1)
+        b = d6tstore.FloatParameter(default=1)
+        c = d6tstore.BoolParameter(default=False)
+        d = d6tstore.DateParameter(default="2024-01-01")
+        e = d6tstore.ChoiceParameter(["x", "y"], default="x")
+        f = d6tstore.Parameter(default="text")
+        g = d6tstore.Parameter()
+        h = d6tstore.ListParameter(default=[])
+        i = d6tstore.DictParameter(default={})
+        j = d6tstore.EnumParameter(Colour, default="red")
+
+    task = Old(g={"any": [1, None]}, a="5", e="y")
+    assert (task.a, task.b, task.c, task.d, task.e, task.f, task.g) == (
+        5, 1.0, False, dt.date(2024, 1, 1), "y", "text", {"any": [1, None]},
+    )  # fmt: skip
+    assert task.j is Colour.RED
+    with pytest.raises(ParameterError):
+        Old(g=1, e="z")
+
+
+def test_only_annotations_of_parameters_count():
+    assert "NOT_A_PARAMETER" not in Typed.fields() and "_private" not in Typed.fields()
+
+    class Configured(d6tstore.tasks.TaskJson):
+        version: int = 3
+        persist: list[str] = ["a"]
+
+    assert Configured.fields() == {} and Configured.version == 3
+
+
+def test_a_task_is_frozen():
+    task = Typed()
+    for attempt in (
+        lambda: setattr(task, "i", 2),
+        lambda: setattr(task, "new", 2),
+        lambda: delattr(task, "i"),
+    ):
+        with pytest.raises(FrozenError, match="frozen"):
+            attempt()
+    task.items.append(3)
+    task.mapping["z"] = 1.0
+    assert task.items == [1, 2] and task.mapping == {"a": 1.0}
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        task.nothing  # noqa: B018
+
+
+def test_identity():
+    base = Typed()
+    assert base == Typed() and hash(base) == hash(Typed()) and base.id == Typed().id
+    assert Typed(threads=8).id == base.id and Typed(threads=8) != base
+    others = [
+        Typed(i=2), Typed(f=1.5), Typed(b=False), Typed(s="y"), Typed(s="é"), Typed(items=[2, 1]), Typed(maybe=0),
+        Typed(mapping={}), Typed(colour="blue"), Typed(path="b.csv"), Typed(d="2024-01-03"),
+    ]  # fmt: skip
+    assert len({t.id for t in [base, *others]}) == len(others) + 1
+    assert Typed(mapping={"a": 1, "b": 2}).id == Typed(mapping={"b": 2, "a": 1}).id
+
+
+def test_identity_is_the_same_for_ever():
+    """Golden: results on disk would be lost if this changed."""
+    assert Typed().id == "Typed-f034001ddb1c5364"
+    assert d6tstore.tasks.TaskJson().hash == "2f283245f86a7f79"
+
+
+def test_family_distinguishes_case_and_parameters_types():
+    class Any1(d6tstore.tasks.TaskJson):
+        x: Any = None
+
+    assert len({Any1(x=x).id for x in (1, 1.0, True, "1", None, "None", [1], {"1": 1})}) == 8
+
+    class any1(d6tstore.tasks.TaskJson):
+        x: Any = None
+
+    assert any1().hash != Any1().hash
+
+
+def test_paths_are_relative_to_the_project(project, monkeypatch):
+    inside = project / "data" / "raw.csv"
+    assert Typed(path=inside).id == Typed(path="data/raw.csv").id
+    assert Typed(path="data/raw.csv").path == inside
+    (project / "notebooks").mkdir()
+    monkeypatch.chdir(project / "notebooks")
+    assert Typed(path="data/raw.csv").path == inside
+    assert Typed(path=inside).parameters_json()["path"] == "data/raw.csv"
+    assert Typed(path="/elsewhere/x.csv").parameters_json()["path"] == "/elsewhere/x.csv"
+
+
+def test_clone_and_inheritance():
+    class Get(d6tstore.tasks.TaskJson):
+        year: int = 2024
+        source: str = "web"
+
+    @d6tstore.requires(Get)
+    class Clean(d6tstore.tasks.TaskJson):
+        strict: bool = False
+
+    @d6tstore.requires({"clean": Clean, "raw": Get})
+    class Train(d6tstore.tasks.TaskJson):
+        model: str = "ols"
+
+    train = Train(year=2025, strict="true")
+    assert list(Train.fields()) == ["model", "strict", "year", "source"]
+    assert train.requires() == {"clean": Clean(year=2025, strict=True), "raw": Get(year=2025)}
+    assert train.clone(model="svm") == Train(model="svm", year=2025, strict=True)
+    assert train.clone(Get) == Get(year=2025)
+    with pytest.raises(ParameterError):
+        train.clone(modle="svm")
+
+    @d6tstore.requires(Get, Clean)
+    class Both(d6tstore.tasks.TaskJson):
+        pass
+
+    assert Both().requires() == [Get(), Clean()]
+
+    @d6tstore.requires(a=Get, b=Clean)
+    class Named(d6tstore.tasks.TaskJson):
+        pass
+
+    assert Named().requires() == {"a": Get(), "b": Clean()}
+    for wrong in (3, Get(), [Get, 3], "Get"):
+        with pytest.raises(GraphError, match="give task classes"):
+            d6tstore.requires(wrong)
+
+
+def test_subclasses_inherit_and_override():
+    class Base(d6tstore.tasks.TaskJson):
+        a: int = 1
+        b: int = 2
+
+    class Child(Base):
+        b: int = 3
+        c: list[int] = []
+
+    assert list(Child.fields()) == ["a", "b", "c"]
+    assert (Child().a, Child().b, Child().c) == (1, 3, [])
+    assert Base().b == 2
+
+
+def test_families():
+    class Prices(d6tstore.tasks.TaskJson):
+        pass
+
+    class Theirs(Prices):
+        external = True
+
+    assert Theirs.family == "Prices" and Theirs().id == Prices().id
+    for name in ("a" * 101, "../x", "a b", "ä" * 60):
+        with pytest.raises(ParameterError, match="Rename the class"):
+            type(name, (d6tstore.tasks.TaskJson,), {})
+
+
+@pytest.mark.parametrize("persist", [[], "data", ["a/b"], [""], ["a" * 65], {1: "json"}, ["../x"], [".hidden"]])
+def test_unfit_output_names(persist):
+    Unfit = type("Unfit", (d6tstore.tasks.TaskJson,), {"persist": persist})
+    with pytest.raises(SaveError, match="Unfit: persist"):
+        Unfit().formats()
+
+
+def test_tasks_pickle():
+    for task in (Typed(i=5, items=[9]), Typed()):
+        assert pickle.loads(pickle.dumps(task)) == task
+
+
+@given(st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.lists(st.integers()))
+def test_any_parameters_make_a_task_that_comes_back_from_its_record(s, i, f, items):
+    task = Typed(s=s, i=i, f=f, items=items)
+    again = Typed(**task.parameters_json(), **task.parameters_json(significant=False))
+    assert again == task and again.id == task.id
+
+
+def test_unresolvable_annotation():
+    class Odd(d6tstore.tasks.TaskJson):
+        x: "NoSuchType" = 1  # noqa: F821, UP037
+
+    with pytest.raises(ParameterError, match="cannot be resolved"):
+        Odd()
