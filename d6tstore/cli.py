@@ -23,7 +23,7 @@ _LISTED = 20  # lines of a list; beyond, a person wants the count
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="d6tstore %(version)s")
 @click.option("--store", metavar="URL", envvar="D6TSTORE_STORE", help="Where results lie: folder or URL. "
-              "[env: D6TSTORE_STORE; default: what the module of the task chose by init, else ./data]")  # fmt: skip
+              "[env: D6TSTORE_STORE; default: what the task's module chose by init, else ./data]")  # fmt: skip
 @click.pass_context
 def cli(ctx: click.Context, store: str | None) -> None:
     """Keep, find again and share the results of data science tasks.
@@ -61,7 +61,7 @@ def _tasks(words: tuple[str, ...], needed: bool = True) -> list[Task]:
 
 
 def _store() -> Store:
-    """That of `--store`; else what the user's module chose by `init`; else ./data. To call after importing."""
+    """That of `--store`; else what the task's module chose by `init`; else ./data. To call after `_tasks`."""
     url = click.get_current_context().obj
     if url is None:
         with contextlib.suppress(NotInitialised):

@@ -62,9 +62,12 @@ class Field:
 
     def default_value(self, task: str) -> Any:
         """The default, converted once."""
-        if self._default is MISSING:
-            self._default = self.convert(self.default, task)
-        return self._default
+        if self._default is not MISSING:
+            return self._default
+        value = self.convert(self.default, task)
+        if not paths([value]):  # those depend on the project that we are in
+            self._default = value
+        return value
 
     def convert(self, value: Any, task: str) -> Any:
         """The value in the type of this field.

@@ -31,7 +31,15 @@ def root() -> Path:
     if found := _root_above(str(here)):
         return found
     script = getattr(sys.modules.get("__main__"), "__file__", None)
-    return (_root_above(str(Path(script).resolve().parent)) if script else None) or here
+    if script and not _installed(Path(script).resolve()):
+        return _root_above(str(Path(script).resolve().parent)) or here
+    return here
+
+
+def _installed(script: Path) -> bool:
+    """A command of the environment (`d6tstore`, `pytest`): where that lies says nothing about the project."""
+    bins = {Path(sys.prefix).resolve() / name for name in ("bin", "Scripts")}
+    return script.parent in bins or "site-packages" in script.parts
 
 
 def commit(folder: Path) -> str | None:

@@ -20,7 +20,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
-        self.exit_code = code
+        self.exit_code = code  # type: ignore[misc] - click declares a ClassVar, and reads it from the instance
 
 
 class Commands(click.Group):
@@ -96,11 +96,8 @@ def _ours(filename: str) -> bool:
     library = Path(os.__file__).parent
     folders += [library / "concurrent", library / "importlib"]
     files = {str(library / "threading.py"), str(getattr(sys.modules["__main__"], "__file__", ""))}
-    return (
-        filename.startswith("<frozen")
-        or filename in files
-        or filename.startswith(tuple(f"{folder}{os.sep}" for folder in folders))
-    )
+    starts = ("<frozen", *(f"{folder}{os.sep}" for folder in folders))
+    return filename in files or filename.startswith(starts)
 
 
 def user_line(exc: BaseException) -> str:

@@ -186,11 +186,11 @@ class Store:
         for id in graph.targets:
             self.repository.invalidate(graph.tasks[id])
 
-    def invalidate_downstream(self, task: Task, until: Any) -> list[Task]:
+    def invalidate_downstream(self, task: Task | type[Task], until: Any) -> list[Task]:
         """Forget a task and everything between it and `until`.
 
         Args:
-            task: where to begin.
+            task: where to begin; a class: all its tasks.
             until: a task, or several, that depend on it.
 
         Returns:

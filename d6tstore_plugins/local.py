@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from d6tstore import project
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.errors import BackendError, Denied, Held, NotFound
 from d6tstore.record import ROOT
@@ -137,7 +140,7 @@ class LocalBackend(Backend):
         return action()
 
     def _temporary(self) -> str:
-        return f"{self._prefix}{_TMP}/{os.getpid()}-{os.urandom(8).hex()}"
+        return f"{self._prefix}{_TMP}/{_writer(os.getpid())}-{os.urandom(8).hex()}"
 
     def staging(self) -> Path:
         """A new path on the file system of the results."""
@@ -217,7 +220,8 @@ class LocalBackend(Backend):
         fd = self._lock(path, key)
         try:
             if fd is not None:
-                os.pwrite(fd, msgspec.json.encode(info).ljust(_INFO), 0)
+                with contextlib.suppress(OSError):  # for people only: a full disk must not cost the claim
+                    os.pwrite(fd, msgspec.json.encode(info).ljust(_INFO), 0)
             yield
         finally:
             if fd is not None:
@@ -313,26 +317,24 @@ class LocalBackend(Backend):
         return ""
 
 
-def _writer() -> str:
-    """Names this process in temporary files: `host-pid`."""
+@functools.cache
+def _writer(pid: int) -> str:
+    """Names a process of this machine in temporary files: `host-pid`."""
     host = re.sub(r"[^A-Za-z0-9.]", "_", project.host())[:64]
-    return f"{host}-{os.getpid()}"
+    return f"{host}-{pid}"
 
 
 def _alive(name: str) -> bool:
     """True if the writer of a temporary file is a process of this machine that still runs."""
-    writer, _, _ = name.rpartition("-")
-    host, _, pid = _writer().rpartition("-")
-    theirs, _, number = writer.rpartition("-")
-    if theirs != host or not number.isdigit():
+    writer = name.rpartition("-")[0]
+    pid = writer.rpartition("-")[2]
+    if not pid.isdecimal() or writer != _writer(int(pid)):
         return False
-    if number == pid:
-        return True
     try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
         return False
-    except (OSError, OverflowError):
+    except PermissionError:
         return True
     return True
 
