@@ -100,7 +100,7 @@ class Backend(ABC):
 
     def stat(self, keys: Iterable[str]) -> dict[str, Entry]:
         """The entries of those keys that exist."""
-        wanted = set(keys)
+        wanted = {check_key(key) for key in keys}
         found = {}
         for prefix in {key.rpartition("/")[0] for key in wanted}:
             found.update({e.key: e for e in self.list(f"{prefix}/" if prefix else "") if e.key in wanted})
@@ -222,7 +222,8 @@ def check_key(key: str) -> str:
         The key.
 
     Raises:
-        InvalidKey: it is empty, absolute, too long, has an empty, `.` or `..` part, a backslash, a drive or NUL.
+        InvalidKey: it is empty, absolute, too long, has an empty, `.` or `..` part, a backslash, a drive, NUL or
+            a lone surrogate.
 
     Example:
         >>> check_key("Train/model=svm-5f1c/data.pkl")
@@ -237,6 +238,7 @@ def check_key(key: str) -> str:
         or "\\" in key
         or (len(key) > 1 and key[1] == ":")
         or len(key.encode(errors="replace")) > 1024
+        or any("\ud800" <= char <= "\udfff" for char in key)
     ):
         shown = key if len(key) <= 120 else key[:117] + "..."
         raise InvalidKey(

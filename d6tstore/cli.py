@@ -23,7 +23,7 @@ _LISTED = 20  # lines of a list; beyond, a person wants the count
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="d6tstore %(version)s")
 @click.option("--store", metavar="URL", envvar="D6TSTORE_STORE", help="Where results lie: folder or URL. "
-              "[env: D6TSTORE_STORE; default: what the task's module chose by init, else ./data]")  # fmt: skip
+              "[env: D6TSTORE_STORE; default: what the task's module chose, else ./data]")  # fmt: skip
 @click.pass_context
 def cli(ctx: click.Context, store: str | None) -> None:
     """Keep, find again and share the results of data science tasks.
@@ -84,7 +84,7 @@ def _list(verb: str, items: Iterable[object], empty: str) -> None:
 @cli.command()
 @click.option("--dir", "folder", metavar="PATH", help="Work there and keep it; a new or empty folder.")
 def demo(folder: str | None) -> None:
-    """Watch a real workflow: what re-runs after each kind of change, and why.
+    """Watch what re-runs in a real workflow, and why.
 
     \b
     Example:
@@ -149,7 +149,7 @@ def _show_failures(failed: RunFailed) -> NoReturn:
 @cli.command(context_settings=_PASS)
 @_named
 def preview(words: tuple[str, ...]) -> None:
-    """Show the tree of tasks, each with its state and the reason; nothing runs.
+    """Show the tree of tasks with states and reasons.
 
     \b
     Example:
@@ -193,7 +193,9 @@ def reset(
     orphans: bool,
     yes: bool,
 ) -> None:
-    """Forget results: the next run computes them anew. Asks first.
+    """Forget results, so that they are computed anew.
+
+    Asks first. The old objects stay until `gc`.
 
     \b
     Examples:
@@ -260,7 +262,9 @@ def _confirm(question: str) -> None:
 @_named
 @click.option("--upstream", is_flag=True, help="Also for all that it depends on.")
 def accept(words: tuple[str, ...], upstream: bool) -> None:
-    """Say that an edit of the code changes nothing: the results count as up to date.
+    """Say that an edit of the code changes nothing.
+
+    The results count as up to date from then on, and nothing re-runs.
 
     \b
     Example:
@@ -278,7 +282,9 @@ def accept(words: tuple[str, ...], upstream: bool) -> None:
               help="Spare what is younger: a task may be writing it.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Remove it; without this, only tell what would go.")
 def gc(older_than: float, yes: bool) -> None:
-    """Remove what no result refers to: replaced versions, debris of crashed runs.
+    """Remove what no result refers to.
+
+    That is replaced versions and debris of crashed runs. Without --yes it only tells.
 
     \b
     Example:
@@ -293,7 +299,9 @@ def gc(older_than: float, yes: bool) -> None:
 @cli.command(context_settings=_PASS)
 @_named
 def verify(words: tuple[str, ...]) -> None:
-    """Compare stored results with their checksums: all in the store, or of the named tasks and their inputs.
+    """Compare stored results with their checksums.
+
+    All in the store, or those of the named tasks and of what they need.
 
     \b
     Example:
@@ -312,7 +320,9 @@ def verify(words: tuple[str, ...]) -> None:
 
 @cli.command()
 def plugins() -> None:
-    """List the backends and formats that are installed, and what is wrong with those that do not load.
+    """List the installed backends and formats.
+
+    Those that do not load are broken, with the reason.
 
     \b
     Example:

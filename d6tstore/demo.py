@@ -1,8 +1,9 @@
-"""`d6tstore demo`: the example workflow, changed step by step. What is printed is computed from reports, and checked."""
+"""`d6tstore demo`: the example, changed step by step. What is printed comes from reports, and is checked."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import re
 import shutil
 import sys
@@ -21,10 +22,10 @@ from d6tstore import context, store
 from d6tstore.errors import UsageError
 from d6tstore.report import Report
 from d6tstore.shell import FAILED, Failure
-from d6tstore.task import Task
+from d6tstore.task import Task, flatten
 
 _COLOURS = {"ran": "yellow", "restored": "cyan", "reused": "green", "failed": "red", "blocked": "red"}
-_ID = re.compile(r"(\w+)-[0-9a-f]{16}\b")
+_NOISE = re.compile(r"(?<=\w)-[0-9a-f]{16}\b| of \d{4}-\d\d-\d\dT[\d:]+")  # ids and times: they split groups
 Counts = dict[tuple[str, str], int]  # (action, family) -> number of tasks
 
 _LINE = (
@@ -47,27 +48,30 @@ def run(folder: str | None = None) -> None:
         UsageError: scikit-learn is not installed, or the folder is not empty.
         Failure: a step did not do what its headline says.
     """
-    try:
-        import sklearn  # noqa: F401
-    except ImportError:
-        raise UsageError("the demo needs scikit-learn: pip install 'd6tstore[demo]'") from None
+    if importlib.util.find_spec("sklearn") is None:
+        raise UsageError("the demo needs scikit-learn: pip install 'd6tstore[demo]'")
     with contextlib.ExitStack() as stack:
         if folder is None:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="d6tstore-demo-")))
         else:
             place = _fresh(Path(folder).expanduser())
+        click.echo(
+            "GetData -> Preprocess -> Train, over a grid of models, on scikit-learn's breast-cancer set"
+        )
+        kept = "kept" if folder else "removed at the end; --dir PATH keeps it"
+        click.echo(click.style(f"in {place.resolve()} ({kept})", dim=True))
         started = time.perf_counter()
         for file in _example().iterdir():
             if file.suffix in (".py", ".md"):
                 shutil.copy(file, place)
         stack.enter_context(contextlib.chdir(place))
         stack.enter_context(_importable())
-        stack.enter_context(context.using(store.open("data")))
+        stack.enter_context(context.using(store.open()))
         demo = Demo(place.resolve())
         demo.play()
         click.echo(f"\n{demo.number} steps, each as it says, in {time.perf_counter() - started:.1f} s.")
     if folder is not None:
-        click.echo(f"\nIt is all there: cd {folder}; python flow.py; d6tstore preview flow:Train --model svm")
+        click.echo(f"Go on there: cd {place}; edit flow.py; d6tstore preview flow:Train --model svm")
 
 
 def _example() -> Path:
@@ -122,9 +126,6 @@ class Demo:
         n, source = len(self.grid(self.load())), self.place / "flow.py"
         original = source.read_text(encoding="utf-8")
         self.load().make_source()
-        click.echo("GetData -> Preprocess -> Train, over a grid of models: scikit-learn's breast-cancer set")
-        click.echo(click.style(f"{self.place}/flow.py, results in {self.place}/data", dim=True))
-
         ran = {("ran", "GetData"): 1, ("ran", "Preprocess"): 1, ("ran", "Train"): n}
         self.step("First run: everything is computed.", lambda: None, ran)
         nothing = {("reused", "GetData"): 1, ("reused", "Preprocess"): 1, ("reused", "Train"): n}
@@ -141,8 +142,7 @@ class Demo:
             ("reused", "GetData"): 1,
         }
         self.step(
-            "Change a line of code, in a function that Preprocess calls. Where its result stays equal "
-            "(do_preprocess=False), Train does not run.",
+            "Change a line of code: what calls it runs, and what depends on a changed result.",
             lambda: self.edit(*_LINE),
             half,
         )
@@ -191,7 +191,7 @@ class Demo:
         found = Counter((outcome.action, outcome.task.family) for outcome in report)
         if found != expected:
             raise Failure(
-                f"step {self.number} did not do what it says: expected {_text(expected)}; got {_text(found)}.",
+                f"step {self.number} did not do what it says: not {_text(expected)}, but {_text(found)}.",
                 FAILED,
             )
 
@@ -228,7 +228,10 @@ class Demo:
         table = context.current().compare(self.grid(self.load()))
         shown = table.sort_values("roc_auc", ascending=False)
         shown = shown[["model", "C", "do_preprocess", "roc_auc", "accuracy", "seconds"]]
-        head, *lines = shown.to_string(index=False, float_format="{:.3g}".format).splitlines()
+        formats: Any = {"C": "{:g}".format}
+        head, *lines = shown.to_string(
+            index=False, float_format="{:.3f}".format, formatters=formats
+        ).splitlines()
         click.echo(f"\n{click.style('Compare: d6tstore.compare(tasks), best first', bold=True)}")
         click.echo(click.style(f"   {head}", dim=True))
         for i, line in enumerate(lines):
@@ -239,7 +242,11 @@ def show(report: Report) -> None:
     """A report in a few lines: tasks of one class with one fate and one reason together."""
     groups: dict[tuple[str, str, str], list[Task]] = {}
     for outcome in report:
-        reason = _ID.sub(r"\1", outcome.reason)
+        reason = _NOISE.sub("", outcome.reason)
+        if outcome.action == "reused" and any(
+            report[t].action == "ran" for t in flatten(outcome.task.requires())
+        ):
+            reason = "what it reads ran, and came out equal"
         groups.setdefault((outcome.action, outcome.task.family, reason), []).append(outcome.task)
     for (action, family, reason), tasks in groups.items():
         what = f"{len(tasks)} {family}" if len(tasks) > 1 else repr(tasks[0])

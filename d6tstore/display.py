@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from d6tstore.plan import Plan, State
+if TYPE_CHECKING:
+    from d6tstore.plan import Plan, State
 
-_STYLES = {
-    State.COMPLETE: "green",
-    State.PENDING: "bold yellow",
-    State.EVICTED: "cyan",
-    State.EXTERNAL: "bold red",
-    State.AGGREGATE: "dim",
+_STYLES = {  # by state, which is text: a plan prints itself, so it stands above this module
+    "COMPLETE": "green",
+    "PENDING": "bold yellow",
+    "EVICTED": "cyan",
+    "EXTERNAL, absent": "bold red",
+    "AGGREGATE": "dim",
 }
 _SHOWN = 500  # lines of a tree; beyond, a person wants the counts
 

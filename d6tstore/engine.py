@@ -81,29 +81,16 @@ def _compute(job: Job) -> Done:
         return Done(attempt.commit(), ran=True)
 
 
-class Serial(Executor):
-    """Runs each job at once, in the calling thread."""
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """The finished future of a call. Only errors of the call are kept; Ctrl-C goes through."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as exc:  # noqa: BLE001 - as every executor: the future carries it
-            future.set_exception(exc)
-        return future
-
-
 @dataclass(slots=True)
 class Run:
-    """One run of a plan.
+    """One run of a plan, on an executor or, without one, in the calling thread.
 
     A task is judged again when its inputs are settled, with the content that they really have: that is the
     early cut-off. Inputs of a task that runs must be here: an evicted one runs first.
     """
 
     plan: Plan
-    executor: Executor
+    executor: Executor | None = None
     report: Report = field(default_factory=Report)
     _waits: dict[str, int] = field(default_factory=dict)
     _ready: list[str] = field(default_factory=list)
@@ -129,7 +116,7 @@ class Run:
                     if not done.empty():
                         break
                 if self._active:
-                    self._finish(done.get())
+                    self._collect(done.get())
         finally:
             for future in self._active:
                 future.cancel()
@@ -183,20 +170,35 @@ class Run:
         seen = node.record.write_id if node.record else None
         job = Job(plan.repository, node.task, inputs, plan.code.of(node.task), node.reason, seen, self._git)
         log.info("%r runs: %s", node.task, node.reason)
-        future = self.executor.submit(execute, job)
-        self._active[future] = id, time.perf_counter()
-        future.add_done_callback(done.put)
+        started = time.perf_counter()
+        if self.executor is not None:
+            future = self.executor.submit(execute, job)
+            self._active[future] = id, started
+            future.add_done_callback(done.put)
+            return
+        try:
+            result = execute(job)
+        except Exception as exc:  # noqa: BLE001 - as an executor does: the report carries it, Ctrl-C goes through
+            self._error(id, started, exc)
+        else:
+            self._result(id, result)
 
-    def _finish(self, future: Future[Done]) -> None:
+    def _collect(self, future: Future[Done]) -> None:
         id, started = self._active.pop(future)
-        node = self.plan.nodes[id]
         error = future.exception()
         if error is not None:
-            error.add_note(f"while running {node.task!r} ({node.reason})")
-            seconds = time.perf_counter() - started
-            self._fail(id, Outcome(node.task, "failed", node.reason, seconds, error))
-            return
-        result = future.result()
+            self._error(id, started, error)
+        else:
+            self._result(id, future.result())
+
+    def _error(self, id: str, started: float, error: BaseException) -> None:
+        node = self.plan.nodes[id]
+        error.add_note(f"while running {node.task!r} ({node.reason})")
+        seconds = time.perf_counter() - started
+        self._fail(id, Outcome(node.task, "failed", node.reason, seconds, error))
+
+    def _result(self, id: str, result: Done) -> None:
+        node = self.plan.nodes[id]
         action = "ran" if result.ran else "reused"
         reason = node.reason if result.ran else "computed by somebody else meanwhile"
         outcome = Outcome(

@@ -40,7 +40,7 @@ class Graph:
         self.children: dict[str, tuple[str, ...]] = {}
         self._classes: dict[str, type[Task]] = {}
         self._latest: dict[type[Task], type[Task]] = {}
-        self.roots = [self._visit(task) for task in _checked(targets, "the tasks to run")]
+        self.roots = [self._visit(task) for task in _checked(targets)]
         self.targets = self._leaves(self.roots)
 
     def _visit(self, root: Task) -> str:
@@ -73,7 +73,7 @@ class Graph:
 
     def _open(self, task: Task) -> Iterator[Task]:
         self.children[task.id] = ()
-        return iter(() if task.external else _checked(task.requires(), f"{task!r}.requires()"))
+        return iter(() if task.external else _checked(task.requires(), task))
 
     def _newest(self, task: Task) -> Task:
         """The task in the newest definition of its class, the only one of its family."""
@@ -131,12 +131,12 @@ def _reach(ids: Iterable[str], edges: Any) -> set[str]:
     return found
 
 
-def _checked(shape: Any, what: str) -> list[Task]:
-    if isinstance(shape, Task):
-        return [shape]
-    found = list(flatten(shape))
+def _checked(shape: Any, reader: Task | None = None) -> list[Task]:
+    """The tasks in what `requires` of `reader` returned, or in what was asked for."""
+    found = [shape] if isinstance(shape, Task) else list(flatten(shape))
     for item in found:
         if not isinstance(item, Task):
+            what = "the tasks to run" if reader is None else f"{reader!r}.requires()"
             cure = f"Write {item.__name__}(...)" if isinstance(item, type) else "Return tasks"
             raise GraphError(
                 f"{what} must be a task, or a list, tuple or dict of tasks, but holds {item!r}. {cure}; a generator "

@@ -259,7 +259,10 @@ class Plan:
         if found is not None:
             self.records[id] = found
             self.damaged.pop(id, None)
-        if self.nodes[id].state is not State.EVICTED:
+        node = self.nodes[id]
+        if node.state is State.COMPLETE and node.record is found and not node.reason:
+            return
+        if node.state is not State.EVICTED:
             self._absent.discard(id)
             content = found.content if found else None
             self.nodes[id] = Node(self.graph.tasks[id], State.COMPLETE, "", found, content)

@@ -16,11 +16,14 @@ VERSION = 1
 ANCESTORS = 32
 """How many earlier write ids a record knows, for comparing it with somebody else's."""
 
+# gc=False: values of JSON cannot refer back to their record, and a collector that passes over the records of
+# a large graph again and again costs more than its planning.
+
 ROOT = ".d6tstore/"
 """Everything that is ours and not a result lies under this prefix."""
 
 
-class Output(msgspec.Struct, frozen=True, omit_defaults=True):
+class Output(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One stored output. `bytes` is the stored size; `schema` is the Arrow schema, base64."""
 
     key: str
@@ -32,13 +35,13 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     schema: str | None = None
 
 
-class Input(msgspec.Struct, frozen=True):
+class Input(msgspec.Struct, frozen=True, gc=False):
     """What was read: the content of a task's outputs, or of a raw file."""
 
     content: str
 
 
-class File(msgspec.Struct, frozen=True):
+class File(msgspec.Struct, frozen=True, gc=False):
     """A raw input file; hashed again only when its size (bytes) or mtime (ns) differ."""
 
     content: str
@@ -46,7 +49,7 @@ class File(msgspec.Struct, frozen=True):
     mtime: int
 
 
-class Acceptance(msgspec.Struct, frozen=True):
+class Acceptance(msgspec.Struct, frozen=True, gc=False):
     """Who said that an edit changes nothing, when, and which code it replaced."""
 
     who: str
@@ -54,7 +57,7 @@ class Acceptance(msgspec.Struct, frozen=True):
     code: str
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The result of one task. Replaced as a whole, never edited.
 
     `params` holds the significant parameters as JSON values, `insignificant` the others. `inputs` maps the
@@ -104,6 +107,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def content(self) -> str:
         """Content of all outputs together: what a downstream task depends on."""
+        if len(self.outputs) == 1:
+            (output,) = self.outputs.values()
+            return output.content
         return combine({name: output.content for name, output in self.outputs.items()})
 
     @property

