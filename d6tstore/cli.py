@@ -40,8 +40,8 @@ def cli(ctx: click.Context, store: str | None) -> None:
     \b
     Exit codes:
       0    all is well
-      1    a task or the module of a task failed, a stored result is damaged, or you declined
-      2    the call is wrong: unknown command, task, parameter, store, ...
+      1    a task failed, its module raised, a stored result is damaged, or you declined
+      2    the command cannot be carried out: unknown task, parameter, store, ...
       130  interrupted (Ctrl-C)
     """
     ctx.obj = store

@@ -25,7 +25,7 @@ from d6tstore.shell import FAILED, Failure
 from d6tstore.task import Task, flatten
 
 _COLOURS = {"ran": "yellow", "restored": "cyan", "reused": "green", "failed": "red", "blocked": "red"}
-_NOISE = re.compile(r"(?<=\w)-[0-9a-f]{16}\b| of \d{4}-\d\d-\d\dT[\d:]+")  # ids and times: they split groups
+_ID, _VERSION = re.compile(r"(?<=\w)-[0-9a-f]{16}\b"), re.compile(r"the version of \S+ fits")
 Counts = dict[tuple[str, str], int]  # (action, family) -> number of tasks
 
 _LINE = (
@@ -52,14 +52,15 @@ def run(folder: str | None = None) -> None:
         raise UsageError("the demo needs scikit-learn: pip install 'd6tstore[demo]'")
     with contextlib.ExitStack() as stack:
         if folder is None:
-            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="d6tstore-demo-")))
+            temporary = tempfile.TemporaryDirectory(prefix="d6tstore-demo-")
+            place = Path(stack.enter_context(temporary)).resolve()
         else:
             place = _fresh(Path(folder).expanduser())
         click.echo(
             "GetData -> Preprocess -> Train, over a grid of models, on scikit-learn's breast-cancer set"
         )
         kept = "kept" if folder else "removed at the end; --dir PATH keeps it"
-        click.echo(click.style(f"in {place.resolve()} ({kept})", dim=True))
+        click.echo(click.style(f"in {place} ({kept})", dim=True))
         started = time.perf_counter()
         for file in _example().iterdir():
             if file.suffix in (".py", ".md"):
@@ -67,7 +68,7 @@ def run(folder: str | None = None) -> None:
         stack.enter_context(contextlib.chdir(place))
         stack.enter_context(_importable())
         stack.enter_context(context.using(store.open()))
-        demo = Demo(place.resolve())
+        demo = Demo(place)
         demo.play()
         click.echo(f"\n{demo.number} steps, each as it says, in {time.perf_counter() - started:.1f} s.")
     if folder is not None:
@@ -93,7 +94,7 @@ def _fresh(folder: Path) -> Path:
         raise UsageError(
             f"{folder} is not empty. Give a new folder, so that nothing of yours is overwritten."
         )
-    return folder
+    return folder.resolve()
 
 
 @contextlib.contextmanager
@@ -242,7 +243,7 @@ def show(report: Report) -> None:
     """A report in a few lines: tasks of one class with one fate and one reason together."""
     groups: dict[tuple[str, str, str], list[Task]] = {}
     for outcome in report:
-        reason = _NOISE.sub("", outcome.reason)
+        reason = _VERSION.sub("a kept version fits", _ID.sub("", outcome.reason))  # else each is a group
         if outcome.action == "reused" and any(
             report[t].action == "ran" for t in flatten(outcome.task.requires())
         ):

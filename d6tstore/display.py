@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from d6tstore.plan import Node, Plan, State
 
 if TYPE_CHECKING:
-    from d6tstore.plan import Plan, State
+    from rich.text import Text
 
-_STYLES = {  # by state, which is text: a plan prints itself, so it stands above this module
-    "COMPLETE": "green",
-    "PENDING": "bold yellow",
-    "EVICTED": "cyan",
-    "EXTERNAL, absent": "bold red",
-    "AGGREGATE": "dim",
+_STYLES = {
+    State.COMPLETE: "green",
+    State.PENDING: "bold yellow",
+    State.EVICTED: "cyan",
+    State.EXTERNAL: "bold red",
+    State.AGGREGATE: "dim",
 }
 _SHOWN = 500  # lines of a tree; beyond, a person wants the counts
 
 
-def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Indentation and id of every line; a task that was shown already is not opened again."""
-    shown: set[str] = set()
+class _Line(NamedTuple):
+    """One line of a tree: what is left of the task, the task, and `↑` and those of its inputs that stand above."""
+
+    lead: str
+    node: Node
+    above: str
+
+
+def _lines(plan: Plan) -> Iterator[_Line]:
+    """The lines of a tree. A task is opened once; one whose inputs all stand above names them in its own line."""
+    opened: set[str] = set()
     stack = [(id, "", "") for id in reversed(plan.graph.roots)]
     while stack:
         id, lead, below = stack.pop()
-        again = id in shown and bool(plan.graph.children[id])
-        yield lead + ("↑ " if again else ""), id
-        if again:
-            continue
-        shown.add(id)
         children = plan.graph.children[id]
+        if id in opened or (children and opened.issuperset(children)):
+            again = [] if id in opened else [repr(plan.nodes[child].task) for child in children]
+            opened.add(id)
+            yield _Line(lead, plan.nodes[id], f"  ↑ {', '.join(again)}".rstrip() if children else "")
+            continue
+        opened.add(id)
+        yield _Line(lead, plan.nodes[id], "")
         for i, child in reversed(list(enumerate(children))):
             last = i == len(children) - 1
             stack.append((child, f"{below}{'└─ ' if last else '├─ '}", f"{below}{'   ' if last else '│  '}"))
@@ -43,15 +55,21 @@ def _summary(plan: Plan) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items()) or "no tasks"
 
 
+def _shown(plan: Plan) -> Iterator[_Line | str]:
+    for i, line in enumerate(_lines(plan)):
+        if i == _SHOWN:
+            yield f"... ({len(plan)} tasks in all)"
+            break
+        yield line
+    yield _summary(plan)
+
+
 def tree_text(plan: Plan) -> str:
     """The tree of a plan as plain text: parameters, state and reason of each task."""
-    text = []
-    for i, (lead, id) in enumerate(_lines(plan)):
-        if i == _SHOWN:
-            text.append(f"... ({len(plan)} tasks in all)")
-            break
-        text.append(f"{lead}{plan.nodes[id]}")
-    return "\n".join([*text, _summary(plan)])
+    lines = (
+        line if isinstance(line, str) else f"{line.lead}{line.node}{line.above}" for line in _shown(plan)
+    )
+    return "\n".join(lines)
 
 
 def show_tree(plan: Plan) -> None:
@@ -60,14 +78,17 @@ def show_tree(plan: Plan) -> None:
         print(tree_text(plan))
         return
     from rich.console import Console
-    from rich.text import Text
 
     console = Console(highlight=False)
-    for line, (lead, id) in zip(tree_text(plan).splitlines(), _lines(plan), strict=False):
-        node = plan.nodes[id]
-        text = Text(line)
-        text.stylize("dim", 0, len(lead))
-        start = len(lead) + len(repr(node.task)) + 2
-        text.stylize(_STYLES[node.state], start, start + len(node.state))
-        console.print(text, soft_wrap=True)
-    console.print(_summary(plan))
+    for line in _shown(plan):
+        console.print(line if isinstance(line, str) else _styled(line), soft_wrap=True, markup=False)
+
+
+def _styled(line: _Line) -> Text:
+    from rich.text import Text
+
+    name, node = type(line.node.task).__name__, line.node
+    parameters = repr(node.task).removeprefix(name)
+    reason = f" ({node.reason})" if node.reason else ""
+    parts = [(line.lead, "dim"), (name, "bold"), parameters, ": ", (str(node.state), _STYLES[node.state])]
+    return Text.assemble(*parts, (reason, "yellow" if node.will_run else "dim"), (line.above, "dim"))

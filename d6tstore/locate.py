@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_origin
 
 from d6tstore.errors import D6tstoreError, ParameterError, UsageError
 from d6tstore.parameters import MISSING, Field
@@ -49,8 +49,8 @@ def task_class(name: str) -> type[Task]:
     for part in path.split("."):
         owner, found = found, getattr(found, part, None)
         if found is None:
-            near = nearest(part, _task_names(owner))
-            raise UsageError(f"module {module_name} has no {path}{near}. {_choice(module_name)}")
+            near = nearest(part, _task_names(owner)) or "."
+            raise UsageError(f"module {module_name} has no {path}{near} {_choice(module_name)}")
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise UsageError(f"{name} is no task but a {type(found).__name__}. {_choice(module_name)}")
     return found
@@ -122,7 +122,7 @@ def _values(cls: type[Task], rest: list[str]) -> dict[str, Any]:
         if name in values:
             raise ParameterError(f"{cls.__name__}: {option} is given twice. Give it once.")
         if not equals:
-            if not rest:
+            if not rest or rest[0].startswith("--"):
                 raise ParameterError(f"{cls.__name__}: {option} needs a value: {option} VALUE.")
             text = rest.pop(0)
         values[name] = _convert(fields[name], text, cls)
@@ -137,12 +137,14 @@ def _convert(field: Field, text: str, cls: type[Task]) -> Any:
     """A value in the parameter's own type: from the text as it is, else from the text as JSON."""
     try:
         return field.convert(text, cls.__name__)
-    except ParameterError:
+    except ParameterError as exc:
         try:
             return field.convert(json.loads(text), cls.__name__)
         except (ParameterError, ValueError, RecursionError):
-            pass
-        raise
+            kind = get_origin(field.type) or field.type
+            collection = isinstance(kind, type) and issubclass(kind, list | tuple | set | frozenset | dict)
+            hint = " Lists and dicts are written as JSON here, such as '[1, 2]'." if collection else ""
+            raise ParameterError(f"{exc}{hint}") from None
 
 
 def _usage(fields: dict[str, Field]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from d6tstore.errors import D6tstoreError, PluginError, UsageError
+from d6tstore.errors import D6tstoreError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -48,20 +48,30 @@ class Commands(click.Group):
         except (KeyboardInterrupt, click.Abort) as exc:
             raise Failure("interrupted. Finished work is kept; run again to go on.", INTERRUPTED) from exc
         except D6tstoreError as exc:
-            raise Failure(str(exc), USAGE if isinstance(exc, UsageError | PluginError) else FAILED) from exc
+            raise Failure(str(exc), USAGE) from exc
         except Exception as exc:  # noqa: BLE001 - told from a defect of d6tstore by its traceback
             _fail_in_user_code(exc)
 
 
 def _fail_in_user_code(exc: Exception) -> NoReturn:
-    if (shown := user_traceback(exc)) is None:
+    if not _in_user_code(exc):
         raise exc  # a defect of d6tstore: the whole traceback helps to mend it
-    click.echo(shown, err=True, nl=False)
+    click.echo(user_traceback(exc), err=True, nl=False)
     raise Failure(f"your code raised {type(exc).__name__}, see above.", FAILED) from exc
 
 
+def _in_user_code(exc: Exception) -> bool:
+    """True if a frame is neither of d6tstore nor of a library that it may have called."""
+    import traceback
+
+    library = str(Path(os.__file__).parent) + os.sep
+    files = [frame.filename for frame in traceback.extract_tb(exc.__traceback__)]
+    theirs = [f for f in files if not _ours(f) and not f.startswith(library) and "site-packages" not in f]
+    return bool(theirs) or isinstance(exc, SyntaxError)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`, did you mean ...?` if something known is written alike, else nothing."""
+    """`, did you mean ...?` if something known is written alike, else ''."""
     import difflib
 
     known = list(known)
@@ -71,7 +81,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def user_traceback(exc: BaseException) -> str | None:
-    """A traceback without the frames of d6tstore; None if no frame of the user's code is in it."""
+    """A traceback without the frames of d6tstore; None if no other is left."""
     import traceback
 
     shown = traceback.TracebackException.from_exception(exc)
@@ -83,9 +93,10 @@ def _trim(shown: Any) -> bool:
     import traceback
 
     shown.stack = traceback.StackSummary.from_list([f for f in shown.stack if not _ours(f.filename)])
-    for inner in (shown.__cause__, shown.__context__):
-        if inner is not None:
-            _trim(inner)
+    for link in ("__cause__", "__context__"):  # an inner error of d6tstore says what the outer one says
+        inner = getattr(shown, link)
+        if inner is not None and not _trim(inner):
+            setattr(shown, link, None)
     return bool(shown.stack)
 
 

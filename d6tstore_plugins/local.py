@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -192,10 +193,13 @@ class LocalBackend(Backend):
         found = {}
         for key in keys:
             try:
-                found[key] = _entry(key, os.stat(self._at(key)))
+                stat = os.stat(self._at(key))
             except OSError as exc:
                 if exc.errno not in _ABSENT:
                     raise self._mapped(exc, key) from exc
+            else:
+                if not S_ISDIR(stat.st_mode):
+                    found[key] = _entry(key, stat)
         return found
 
     def open_read(self, key: str) -> BinaryIO:

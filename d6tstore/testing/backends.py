@@ -113,7 +113,8 @@ class BackendTests(FlowTests):
     # ------------------------------------------------------------------- listing
 
     def test_list_takes_the_prefix_to_the_letter(self, backend: Backend) -> None:
-        keys = ["a", "ab", "a-b/x", "a/b", "a/bc", "a/b-d/e", "b/a/b", "A/b", "a%/x", "a_/x", "aX/x", "*/x"]
+        # No key is a folder of another: a file system could not hold both, and d6tstore never asks for it.
+        keys = ["aa", "ab", "a-b/x", "a/b", "a/bc", "a/b-d/e", "b/a/b", "A/b", "a%/x", "a_/x", "aX/x", "*/x"]
         if "test_keys_differ_in_case" in self.deviations:
             keys.remove("A/b")
         for key in keys:

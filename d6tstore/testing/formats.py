@@ -1,2 +1,221 @@
-class FormatTests: ...
-class Refused: ...
+"""`FormatTests`: what every format promises."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import pickle
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import pytest
+
+from d6tstore import content, context
+from d6tstore.errors import FormatError
+from d6tstore.format import Format, PathFormat, TableFormat
+from d6tstore.repository import Repository
+from d6tstore.store import Store
+from d6tstore.target import decode_schema, encode_schema
+from d6tstore.task import Task
+from d6tstore.testing.suite import Suite
+
+FOREIGN = {
+    "nothing": b"",
+    "zeros": bytes(64),
+    "text": b"this is something else\n\nquite, different",
+    "open": b'{"a": [1, ',
+    "binary": bytes(range(256)) * 8,
+    "magic": b"PAR1\x00\x00\x00\x00PAR1",
+}
+"""Bytes of nobody's."""
+
+
+class Refused(NamedTuple):
+    """A value that must be refused, and a regular expression that the message must match."""
+
+    value: Any
+    match: str = ""
+
+
+class FormatTests(Suite):
+    r"""Subclass it in a test file, define the fixture `format` and the values that it is tried with.
+
+    ::
+
+        class TestText(FormatTests):
+            values = ["", "plain", "ünï\n"]
+            refused = {"bytes": Refused(b"1", "use TaskPickle"), "surrogate": "\ud800"}
+
+            @pytest.fixture
+            def format(self):
+                return TextFormat()
+    """
+
+    values: ClassVar[Sequence[Any] | Mapping[str, Any]] = ()
+    """Values that come back equal; a mapping gives them names."""
+    refused: ClassVar[Sequence[Any] | Mapping[str, Any]] = ()
+    """Values (or `Refused`) for which `FormatError` is raised; a mapping gives them names."""
+
+    @pytest.fixture
+    def format(self) -> Format:
+        """The format."""
+        raise NotImplementedError("define a fixture `format` that returns a Format")
+
+    def equal(self, saved: Any, loaded: Any) -> bool:
+        """Is what was loaded equal to what was saved? Override it where `==` does not tell; it may raise."""
+        return bool(saved == loaded)
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """One test for each value."""
+        for argument, values in (("value", self.values), ("refusal", self.refused)):
+            if argument in metafunc.fixturenames:
+                named = dict(_named(values))
+                metafunc.parametrize(argument, list(named.values()), ids=list(named))
+
+    @pytest.fixture
+    def store(self) -> Store:
+        """A store in memory."""
+        from d6tstore_plugins.memory import MemoryBackend
+
+        backend = MemoryBackend()
+        return Store(Repository(backend, {"memory": backend}))
+
+    # ---------------------------------------------------------------- the class
+
+    def test_suffix_is_one_of_a_file(self, format: Format) -> None:
+        assert re.fullmatch(r"(\.[A-Za-z0-9_]+)*", format.suffix)
+
+    def test_format_pickles(self, format: Format) -> None:
+        assert type(pickle.loads(pickle.dumps(format))) is type(format)
+
+    # ------------------------------------------------------------------- values
+
+    def test_value_comes_back_equal(self, format: Format, value: Any, tmp_path: Path) -> None:
+        if format.live:
+            pytest.skip("a live object has no bytes")
+        assert self.equal(value, _loaded(format, _dumped(format, value, tmp_path), tmp_path))
+
+    def test_value_comes_back_from_a_store(self, format: Format, value: Any, store: Store) -> None:
+        task = _task(format)
+        with context.using(store):
+            task.save(value)
+            (found,) = store.history(task)
+            output = found.outputs["data"]
+            assert (output.rows is not None) == (output.schema is not None) == isinstance(format, TableFormat)
+            assert bool(output.checksum) != format.live
+            assert self.equal(value, task.output().load(verify=True))
+            task.save(task.output().load())  # what was loaded can be saved, and is equal again
+            assert self.equal(value, task.output().load())
+
+    def test_equal_frames_have_one_content(self, format: Format, value: Any) -> None:
+        if not isinstance(format, TableFormat):
+            pytest.skip("the content of other formats is that of their bytes")
+        table = format.to_arrow(value)
+        back = format.from_arrow(table)
+        assert content.of_table(table) == content.of_table(format.to_arrow(value))
+        assert content.of_table(table) == content.of_table(format.to_arrow(back))
+
+    def test_content_is_the_same_in_another_process(self, format: Format) -> None:
+        if not isinstance(format, TableFormat):
+            pytest.skip("the content of other formats is that of their bytes")
+        values = [value for _, value in _named(self.values)]
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            assert pool.submit(_contents, format, values).result() == _contents(format, values)
+
+    # ------------------------------------------------------------------ refusals
+
+    def test_value_is_refused_with_rule_and_cure(self, format: Format, refusal: Any, tmp_path: Path) -> None:
+        value, match = refusal if isinstance(refusal, Refused) else (refusal, "")
+        if format.live and not hasattr(format, "check"):
+            pytest.skip("a live format takes everything")
+        with pytest.raises(FormatError, match=match) as caught:
+            format.check(value) if format.live else _dumped(format, value, tmp_path)  # type: ignore[attr-defined]
+        assert len(str(caught.value).split(". ")) > 1, f"no cure after the rule: {caught.value}"
+
+    def test_refused_value_leaves_nothing(self, format: Format, refusal: Any, store: Store) -> None:
+        value = refusal.value if isinstance(refusal, Refused) else refusal
+        task = _task(format)
+        with context.using(store):
+            with pytest.raises(FormatError, match=re.escape(repr(task))):
+                task.save(value)
+            assert list(store.repository.default.list()) == []
+            assert not task.output().exists()
+
+    # ------------------------------------------------------------------ bad bytes
+
+    @pytest.mark.parametrize("data", FOREIGN.values(), ids=FOREIGN)
+    def test_foreign_bytes_are_an_error_of_ours_or_a_value(
+        self, format: Format, data: bytes, tmp_path: Path
+    ) -> None:
+        _try(format, data, tmp_path)
+
+    def test_damaged_bytes_are_an_error_of_ours_or_a_value(
+        self, format: Format, value: Any, tmp_path: Path
+    ) -> None:
+        if format.live:
+            pytest.skip("a live object has no bytes")
+        data = _dumped(format, value, tmp_path)[0]
+        middle = len(data) // 2
+        for cut in {0, 1, middle, max(len(data) - 9, 0), max(len(data) - 1, 0)}:
+            _try(format, data[:cut], tmp_path)
+        if not format.runs_code:  # nobody knows what altered code would do
+            _try(format, data[:middle] + b"\xff\x00\xfe" + data[middle + 3 :], tmp_path)
+
+
+def _named(values: Sequence[Any] | Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    if isinstance(values, Mapping):
+        return values.items()
+    return ((str(i), value) for i, value in enumerate(values))
+
+
+def _task(format: Format) -> Any:
+    kept = format
+
+    class Kept(Task):
+        format = kept  # type: ignore[assignment]
+
+        def run(self) -> None:
+            raise NotImplementedError
+
+    return Kept()
+
+
+def _dumped(format: Format, value: Any, folder: Path) -> tuple[bytes, Any]:
+    """Bytes of a value, and the schema that its record would have."""
+    if isinstance(format, PathFormat):
+        path = folder / f"dumped{format.suffix}"
+        format.dump_path(value, path)
+        return path.read_bytes(), None
+    file, schema = io.BytesIO(), None
+    if isinstance(format, TableFormat):
+        table = format.to_arrow(value)
+        format.dump_table(table, file)
+        schema = decode_schema(encode_schema(table.schema))
+    else:
+        format.dump(value, file)
+    return file.getvalue(), schema
+
+
+def _loaded(format: Format, dumped: tuple[bytes, Any], folder: Path) -> Any:
+    data, schema = dumped
+    if isinstance(format, PathFormat):
+        path = folder / f"loaded{format.suffix}"
+        path.write_bytes(data)
+        return format.load_path(path)
+    if isinstance(format, TableFormat):
+        return format.from_arrow(format.load_table(io.BytesIO(data), schema))
+    return format.load(io.BytesIO(data))
+
+
+def _try(format: Format, data: bytes, folder: Path) -> None:
+    try:
+        _loaded(format, (data, None), folder)
+    except FormatError as exc:
+        assert len(str(exc)) > 20  # noqa: PT017 - a value is as good
+
+
+def _contents(format: TableFormat, values: list[Any]) -> list[str]:
+    return [content.of_table(format.to_arrow(value)) for value in values]

@@ -167,3 +167,41 @@ def test_as_a_script_and_from_another_module(project):
         for args in (["flow.py"], ["flow.py"], ["-c", other])
     ]
     assert counts == [3, 0, 0]
+
+
+def test_5_switch_a_git_branch_and_return(project):
+    """The earlier results are there, nothing re-runs; the record tells the commit."""
+
+    def git(*args):
+        name = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        command = ["git", *name, *args]
+        return subprocess.run(command, cwd=project, check=True, capture_output=True, text=True).stdout.strip()
+
+    (project / "raw.csv").write_text("id,x\n1,1\n2,4\n")
+    end = """
+if __name__ == "__main__":
+    import json
+    store = d6tstore.init()
+    report = d6tstore.run(Train())
+    fitted = Train().output().load()["fitted"]
+    print(json.dumps([len(report.ran), len(report.restored), fitted, store.history(Train())[0].git]))
+"""
+
+    def run():
+        done = subprocess.run([sys.executable, "flow.py"], cwd=project, capture_output=True, check=True, text=True)
+        return json.loads(done.stdout)
+
+    git("init", "-q", "-b", "main")
+    (project / "flow.py").write_text(FLOW + end)
+    (project / ".gitignore").write_text("data\n__pycache__\n")
+    git("add", "-A")
+    git("commit", "-qm", "one")
+    assert run() == [3, 0, 0.625, git("rev-parse", "HEAD")]
+    git("checkout", "-qb", "other")
+    (project / "flow.py").write_text(FLOW.replace("df.x.max()", "df.x.sum()") + end)
+    git("commit", "-qam", "two")
+    assert run() == [2, 0, 0.5, git("rev-parse", "HEAD")]
+    git("checkout", "-q", "main")
+    assert run()[:3] == [0, 2, 0.625]
+    git("checkout", "-q", "other")
+    assert run()[:3] == [0, 2, 0.5]

@@ -1,0 +1,81 @@
+"""Stories B: the same tasks on other storage. Further backends join `PLACES` with their issues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import d6tstore
+
+PLACES = ["default", "folder", "path", "file url", "memory"]
+
+
+class Frame(d6tstore.tasks.TaskPqPandas):
+    n: int = 3
+
+    def run(self):
+        self.save(pd.DataFrame({"x": range(self.n), "y": ["a"] * self.n}, index=pd.RangeIndex(1, self.n + 1)))
+
+
+@d6tstore.requires(Frame)
+class Text(d6tstore.tasks.TaskCSVPandas):
+    def run(self):
+        self.save(self.input().load().assign(z=0.1))
+
+
+@d6tstore.requires(Text)
+class Model(d6tstore.tasks.TaskPickle):
+    persist = {"model": "pickle", "facts": "json"}
+
+    def run(self):
+        df = self.input().load()
+        self.save({"model": {"sum": df.z.sum()}, "facts": list(df.columns)}, metrics={"rows": len(df)})
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_1_the_same_tasks_give_equal_values_everywhere(place, tmp_path):
+    url = {
+        "default": None,
+        "folder": str(tmp_path / "a dir"),
+        "path": tmp_path / "b",
+        "file url": f"file://{tmp_path}/c%20d",
+        "memory": "memory://",
+    }[place]
+    d6tstore.init() if url is None else d6tstore.init(url)
+    report = d6tstore.run(Model(n=4))
+    assert [t.family for t in report.ran] == ["Frame", "Text", "Model"]
+    expected = pd.DataFrame({"x": range(4), "y": ["a"] * 4}, index=pd.RangeIndex(1, 5))
+    pd.testing.assert_frame_equal(Frame(n=4).output().load(), expected)
+    pd.testing.assert_frame_equal(Text(n=4).output().load(), expected.assign(z=0.1))
+    assert Model(n=4).output().load() == {"model": {"sum": pytest.approx(0.4)}, "facts": ["x", "y", "z"]}
+    assert d6tstore.run(Model(n=4)).ran == []
+    if place == "default":
+        assert Frame(n=4).output().path.is_relative_to(Path("data").absolute())
+    if place == "file url":
+        assert (tmp_path / "c d" / "Frame").is_dir()
+
+
+def test_1_people_and_other_tools_read_the_files(store):
+    d6tstore.run(Model())
+    assert list(pd.read_parquet(Frame().output().path).x) == [0, 1, 2]
+    assert list(pd.read_csv(Text().output().path).y) == ["a"] * 3
+    assert "Frame/n=3-" in Frame().output().path.as_posix() and Frame().output().uri.startswith("file:///")
+
+
+def test_2_one_task_on_a_named_backend(tmp_path):
+    class Pinned(d6tstore.tasks.TaskJson):
+        backend = "lake"
+
+        def requires(self):
+            return Frame()
+
+        def run(self):
+            self.save(len(self.input().load()))
+
+    d6tstore.init(tmp_path / "main", backends={"lake": tmp_path / "lake"})
+    d6tstore.run(Pinned())
+    assert Pinned().output().path.is_relative_to(tmp_path / "lake") and Pinned().output().load() == 3
+    assert Frame().output().path.is_relative_to(tmp_path / "main")
+    assert d6tstore.run(Pinned()).ran == []

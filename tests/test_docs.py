@@ -1,0 +1,104 @@
+"""Documentation is executed: the pages, the README, and the examples in docstrings.
+
+The python blocks of a page run in order in one namespace, like the cells of a notebook, in a fresh folder. A block
+```text right behind one is what it prints: `...` stands for anything, and the amount of white space does not count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import importlib
+import io
+import linecache
+import pkgutil
+import re
+import sys
+import types
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import d6tstore
+import d6tstore_plugins
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.M | re.S)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+MODULES = sorted(
+    module.name
+    for package in (d6tstore, d6tstore_plugins)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+) + ["d6tstore"]
+
+
+class Block(NamedTuple):
+    line: int
+    code: str
+    expected: str | None
+
+
+def blocks(text: str) -> list[Block]:
+    """The python blocks of a page, each with the output that the page shows for it."""
+    found, fences = [], list(FENCE.finditer(text))
+    for i, fence in enumerate(fences):
+        if fence[1] != "python":
+            continue
+        shown = None
+        if i + 1 < len(fences) and fences[i + 1][1] == "text" and not text[fence.end() : fences[i + 1].start()].strip():
+            shown = fences[i + 1][2]
+        found.append(Block(text.count("\n", 0, fence.start()) + 2, fence[2], shown))
+    return found
+
+
+def play(page: str, text: str) -> None:
+    """Run the blocks of a page. Raises AssertionError where it prints something else than the page shows."""
+    name = f"page_{Path(page).stem.lower()}"
+    module = sys.modules[name] = types.ModuleType(name)
+    try:
+        for block in blocks(text):
+            file = f"<{page}, line {block.line}>"
+            linecache.cache[file] = (len(block.code), None, block.code.splitlines(True), file)
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(compile(block.code, file, "exec"), vars(module))
+            if block.expected is not None:
+                same = doctest.OutputChecker().check_output(block.expected, out.getvalue(), FLAGS)
+                assert same, f"{page}, line {block.line} prints:\n{out.getvalue()}\nbut the page shows:\n{block.expected}"
+    finally:
+        del sys.modules[name]
+        for file in [file for file in linecache.cache if file.startswith(f"<{page}, ")]:
+            del linecache.cache[file]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page):
+    text = page.read_text()
+    assert blocks(text), f"{page.name} has no python block"
+    play(page.name, text)
+
+
+def test_page_that_lies_is_noticed():
+    with pytest.raises(AssertionError, match="line 2 prints:\n3"):
+        play("lie.md", "```python\nprint(1 + 2)\n```\n```text\n4\n```\n")
+    play("true.md", "```python\nprint(1 + 2, id(1))\n```\n\n```text\n3   ...\n```\n")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#[^)]*)?\)", page.read_text()):
+        assert not target or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name):
+    module = importlib.import_module(name)
+    # Classes of an example belong to the user, not to the module that documents them.
+    names = {**vars(module), "__name__": "__main__"}
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    for example in doctest.DocTestFinder().find(module, name, module=module, globs=names):
+        out = io.StringIO()
+        runner.run(example, out=out.write)
+        assert not runner.failures, out.getvalue()
