@@ -1,16 +1,18 @@
-"""One measurement in a fresh process: python worker.py CONTENDER first|again N FOLDER; prints JSON."""
+"""One measurement in a fresh process: `worker.py CONTENDER ACTION N FOLDER` prints seconds and bytes as JSON."""
 
 import gc
 import importlib
 import json
 import os
+import resource
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+COLD = ("plan", "one")  # also what is imported late counts
 
 
-def rss():
+def resident():
     """Resident memory of this process in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -18,14 +20,15 @@ def rss():
 
 def main(name, action, n, folder):
     contender = importlib.import_module(f"contenders.{name}")
-    if hasattr(contender, "warm"):
+    if hasattr(contender, "warm") and action not in COLD:
         contender.warm(folder)
     gc.collect()
-    before = rss()
+    before = resident() if os.path.exists("/proc/self/statm") else 0
     start = time.perf_counter()
-    result = getattr(contender, action)(int(n), folder)
+    kept = getattr(contender, action)(int(n), folder)
     seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "rss": rss() - before, "result": result}))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": seconds, "bytes": peak - before, "kept": kept is not None}))
 
 
 if __name__ == "__main__":

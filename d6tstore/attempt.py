@@ -59,8 +59,7 @@ class Attempt:
         self.metrics: dict[str, Any] = {}
         self._write_id: str | None = None  # of the record, once it may be out
         self.started = time.perf_counter()
-        files.require(task, repository.root)
-        self.files = files.observe(task, repository.root, previous.files if previous else {})
+        self.files = files.observe(task, repository.root, previous.files if previous else {}, required=True)
         self.task: Any = object.__new__(type(task))
         self.task.__dict__.update(task.__dict__, _attempt=self)
 
@@ -186,9 +185,11 @@ class Attempt:
 
     def _drop(self, output: Output | None) -> None:
         """Remove an object that no record names and none will."""
+        if output is None:
+            return
         kept = {o.key for o in self.previous.outputs.values()} if self.previous else set()
         kept |= {o.key for o in self.saved.values()}
-        if output is not None and output.key not in kept:
+        if output.key not in kept:
             with contextlib.suppress(BackendError):  # debris for gc, never a reason to hide the user's error
                 self.backend.delete(output.key)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import re
 import shutil
 import sys
 import tempfile
@@ -19,13 +18,13 @@ from typing import Any
 import click
 
 from d6tstore import context, store
+from d6tstore.display import grouped
 from d6tstore.errors import UsageError
 from d6tstore.report import Report
 from d6tstore.shell import FAILED, Failure
-from d6tstore.task import Task, flatten
+from d6tstore.task import Task
 
 _COLOURS = {"ran": "yellow", "restored": "cyan", "reused": "green", "failed": "red", "blocked": "red"}
-_ID, _VERSION = re.compile(r"(?<=\w)-[0-9a-f]{16}\b"), re.compile(r"the version of \S+ fits")
 Counts = dict[tuple[str, str], int]  # (action, family) -> number of tasks
 
 _LINE = (
@@ -240,17 +239,8 @@ class Demo:
 
 
 def show(report: Report) -> None:
-    """A report in a few lines: tasks of one class with one fate and one reason together."""
-    groups: dict[tuple[str, str, str], list[Task]] = {}
-    for outcome in report:
-        reason = _VERSION.sub("a kept version fits", _ID.sub("", outcome.reason))  # else each is a group
-        if outcome.action == "reused" and any(
-            report[t].action == "ran" for t in flatten(outcome.task.requires())
-        ):
-            reason = "what it reads ran, and came out equal"
-        groups.setdefault((outcome.action, outcome.task.family, reason), []).append(outcome.task)
-    for (action, family, reason), tasks in groups.items():
-        what = f"{len(tasks)} {family}" if len(tasks) > 1 else repr(tasks[0])
+    """Print a report in a few lines."""
+    for action, what, reason in grouped(report):
         line = f"   {click.style(action.ljust(8), fg=_COLOURS[action])}  {what}"
         click.echo(line + (click.style(f"  ({reason})", dim=True) if reason else ""))
     click.echo(f"   {len(report.ran)} of {len(report)} ran, {report.seconds:.2f} s")

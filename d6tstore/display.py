@@ -1,12 +1,15 @@
-"""How plans look in a terminal and in a pipe."""
+"""How plans and reports look in a terminal and in a pipe."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from d6tstore.plan import Node, Plan, State
+from d6tstore.report import Report
+from d6tstore.task import Task, flatten
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -18,11 +21,13 @@ _STYLES = {
     State.EXTERNAL: "bold red",
     State.AGGREGATE: "dim",
 }
+_ID, _VERSION = re.compile(r"(?<=\w)-[0-9a-f]{16}\b"), re.compile(r"the version of \S+ fits")
+_NAMED = 3  # inputs that one line names
 _SHOWN = 500  # lines of a tree; beyond, a person wants the counts
 
 
 class _Line(NamedTuple):
-    """One line of a tree: what is left of the task, the task, and `↑` and those of its inputs that stand above."""
+    """One line of a tree: what is left of the task, its node, and the inputs that stand further up."""
 
     lead: str
     node: Node
@@ -30,22 +35,29 @@ class _Line(NamedTuple):
 
 
 def _lines(plan: Plan) -> Iterator[_Line]:
-    """The lines of a tree. A task is opened once; one whose inputs all stand above names them in its own line."""
+    """The lines of a tree; a task whose inputs all stand further up names them in its own line."""
     opened: set[str] = set()
     stack = [(id, "", "") for id in reversed(plan.graph.roots)]
     while stack:
         id, lead, below = stack.pop()
         children = plan.graph.children[id]
         if id in opened or (children and opened.issuperset(children)):
-            again = [] if id in opened else [repr(plan.nodes[child].task) for child in children]
+            yield _Line(
+                lead, plan.nodes[id], _above(plan, () if id in opened else children) if children else ""
+            )
             opened.add(id)
-            yield _Line(lead, plan.nodes[id], f"  ↑ {', '.join(again)}".rstrip() if children else "")
             continue
         opened.add(id)
         yield _Line(lead, plan.nodes[id], "")
         for i, child in reversed(list(enumerate(children))):
             last = i == len(children) - 1
             stack.append((child, f"{below}{'└─ ' if last else '├─ '}", f"{below}{'   ' if last else '│  '}"))
+
+
+def _above(plan: Plan, ids: Sequence[str]) -> str:
+    named = ", ".join(repr(plan.nodes[id].task) for id in ids[:_NAMED])
+    more = f", ... ({len(ids)} in all)" if len(ids) > _NAMED else ""
+    return f"  ↑ {named}{more}".rstrip()
 
 
 def _summary(plan: Plan) -> str:
@@ -84,11 +96,32 @@ def show_tree(plan: Plan) -> None:
         console.print(line if isinstance(line, str) else _styled(line), soft_wrap=True, markup=False)
 
 
+def grouped(report: Report) -> list[tuple[str, str, str]]:
+    """A report as rows of action, tasks, reason; tasks of one class with one fate and reason share a row."""
+    groups: dict[tuple[str, str, str], list[Task]] = {}
+    for outcome in report:
+        reason = _VERSION.sub("a kept version fits", _ID.sub("", outcome.reason))  # else each is a group
+        inputs = [input for input in flatten(outcome.task.requires()) if not input.aggregates]
+        if outcome.action == "reused" and any(report[input].action == "ran" for input in inputs):
+            reason = "what it reads ran, and came out equal"
+        groups.setdefault((outcome.action, outcome.task.family, reason), []).append(outcome.task)
+    return [
+        (action, f"{len(tasks)} {family}" if len(tasks) > 1 else repr(tasks[0]), reason)
+        for (action, family, reason), tasks in groups.items()
+    ]
+
+
 def _styled(line: _Line) -> Text:
     from rich.text import Text
 
     name, node = type(line.node.task).__name__, line.node
     parameters = repr(node.task).removeprefix(name)
     reason = f" ({node.reason})" if node.reason else ""
-    parts = [(line.lead, "dim"), (name, "bold"), parameters, ": ", (str(node.state), _STYLES[node.state])]
-    return Text.assemble(*parts, (reason, "yellow" if node.will_run else "dim"), (line.above, "dim"))
+    return Text.assemble(
+        (line.lead, "dim"),
+        (name, "bold"),
+        f"{parameters}: ",
+        (str(node.state), _STYLES[node.state]),
+        (reason, "yellow" if node.will_run else "dim"),
+        (line.above, "dim"),
+    )

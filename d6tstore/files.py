@@ -11,16 +11,20 @@ from d6tstore.record import File, combine
 from d6tstore.task import Task
 
 
-def observe(task: Task, root: Path, known: Mapping[str, File]) -> dict[str, File]:
+def observe(task: Task, root: Path, known: Mapping[str, File], required: bool = False) -> dict[str, File]:
     """What the raw files of a task hold now, by project-relative name.
 
     Args:
         task: the task that declares them.
         root: the project.
         known: what a record holds; a file is hashed again only if its size or mtime differ from that.
+        required: refuse a missing file, which is else left out.
 
     Returns:
-        Files that are there; a missing one is left out.
+        Files that are there.
+
+    Raises:
+        UsageError: a required file is missing.
     """
     found: dict[str, File] = {}
     for declared in task.raw_files():
@@ -29,21 +33,16 @@ def observe(task: Task, root: Path, known: Mapping[str, File]) -> dict[str, File
         try:
             size, mtime = _stamp(path)
         except FileNotFoundError:
+            if required:
+                raise UsageError(
+                    f"{task!r}: raw input file {path} is not there. Put it there, or correct `files` or the "
+                    "parameter."
+                ) from None
             continue
         old = known.get(name)
         same = old is not None and (old.size, old.mtime) == (size, mtime)
         found[name] = File(old.content if same and old else _content(path), size, mtime)
     return found
-
-
-def require(task: Task, root: Path) -> None:
-    """Refuse to run without the raw files. Raises UsageError."""
-    for declared in task.raw_files():
-        path = root / Path(declared).expanduser()
-        if not path.exists():
-            raise UsageError(
-                f"{task!r}: raw input file {path} is not there. Put it there, or correct `files` or the parameter."
-            )
 
 
 def _members(folder: Path) -> list[Path]:

@@ -1,7 +1,8 @@
-"""From words on a command line to tasks: `module:Class --param value`."""
+"""From words on a command line to tasks, `module:Class --param value`, and to their store."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -9,14 +10,42 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
 
-from d6tstore.errors import D6tstoreError, ParameterError, UsageError
+import click
+
+from d6tstore import context
+from d6tstore.errors import D6tstoreError, NotInitialised, ParameterError, UsageError
 from d6tstore.parameters import MISSING, Field
 from d6tstore.shell import nearest, user_line
 from d6tstore.task import Task
 
+if TYPE_CHECKING:
+    from d6tstore.store import Store
+
 _HOW = "Name a task as module:Class, such as flow:Train."
+
+
+named = click.argument("words", metavar="MODULE:CLASS [--PARAM VALUE]...", nargs=-1, type=click.UNPROCESSED)
+PASS = {"ignore_unknown_options": True}
+
+
+def tasks_of(words: Sequence[str], needed: bool = True) -> list[Task]:
+    """The tasks that the words of a command name; at least one if `needed`. Errors as for `tasks`."""
+    if needed and not words:
+        raise UsageError(f"which task? {_HOW}")
+    return tasks(words)
+
+
+def current_store() -> Store:
+    """That of `--store`; else what the task's module chose by `init`; else ./data. Call `tasks_of` first."""
+    url = click.get_current_context().obj
+    if url is None:
+        with contextlib.suppress(NotInitialised):
+            return context.current()
+    from d6tstore import store
+
+    return store.open(url)
 
 
 def tasks(words: Sequence[str]) -> list[Task]:

@@ -93,8 +93,10 @@ class LocalBackend(Backend):
                 os.replace(temporary, target)
             except FileNotFoundError:
                 self._within(target, lambda: os.replace(temporary, target))
-            if self.durable:
-                self._sync(os.path.dirname(target))
+            folder = target
+            while self.durable and folder != self.root:  # a new folder is an entry of the one above
+                folder = os.path.dirname(folder)
+                self._sync(folder)
         except BaseException as exc:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -131,12 +133,14 @@ class LocalBackend(Backend):
         """Make the folder of a path and do something in it: others may remove empty folders meanwhile."""
         folder = os.path.dirname(path)
         for _ in range(20):
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    os.mkdir(folder)
-                except OSError:  # its parent is missing too, or it is there by now
-                    os.makedirs(folder, exist_ok=True)
+            try:
+                os.mkdir(folder)
+            except OSError:  # its parent is missing too, or it is there by now
+                os.makedirs(folder, exist_ok=True)
+            try:
                 return action()
+            except FileNotFoundError:
+                continue
         return action()
 
     def _temporary(self) -> str:

@@ -13,6 +13,7 @@ import io
 import linecache
 import pkgutil
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_page(page):
 
 
 def test_page_that_lies_is_noticed():
-    with pytest.raises(AssertionError, match="line 2 prints:\n3"):
+    with pytest.raises(AssertionError, match=r"line 2 prints:\s+3"):
         play("lie.md", "```python\nprint(1 + 2)\n```\n```text\n4\n```\n")
     play("true.md", "```python\nprint(1 + 2, id(1))\n```\n\n```text\n3   ...\n```\n")
 
@@ -102,3 +103,12 @@ def test_docstrings(name):
         out = io.StringIO()
         runner.run(example, out=out.write)
         assert not runner.failures, out.getvalue()
+
+
+def test_plugins_of_the_page_pass_the_conformance_tests(tmp_path):
+    code = "\n".join(block.code for block in blocks((ROOT / "docs/plugins.md").read_text()))
+    (tmp_path / "test_page.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_page.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert done.returncode == 0 and passed and int(passed[1]) > 50, done.stdout[-3000:]

@@ -19,10 +19,19 @@ def _write(path, data):
     temporary = path + ".tmp"
     with open(temporary, "wb") as file:
         file.write(data)
-    os.rename(temporary, path)
+    os.replace(temporary, path)
 
 
 def first(n, folder):
+    """Two small files for each task, as large as ours: what it saves and its record, encoded one by one."""
+    os.makedirs(folder)
+    for i in range(n):
+        _write(f"{folder}/{i}.data.json", json.dumps({"layer": 5, "index": i}).encode())
+        _write(f"{folder}/{i}.record.json", json.dumps(RECORD).encode())
+
+
+def bytes_only(n, folder):
+    """The same without encoding: what the file system alone gives."""
     os.makedirs(folder)
     record = json.dumps(RECORD).encode()
     for i in range(n):
@@ -31,6 +40,7 @@ def first(n, folder):
 
 
 def again(n, folder):
+    """One small file for each task, read and parsed."""
     for i in range(n):
         with open(f"{folder}/{i}.record.json") as file:
             assert json.loads(file.read())["version"] == 1

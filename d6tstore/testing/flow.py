@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from d6tstore import context
+from d6tstore import context, registry
 from d6tstore.backend import Backend
 from d6tstore.errors import OutputMissing
 from d6tstore.repository import Repository
@@ -61,9 +61,7 @@ class FlowTests(Suite):
     @pytest.fixture
     def store(self, backend: Backend) -> Iterator[Store]:
         """A store on the backend, current."""
-        from d6tstore_plugins.memory import MemoryBackend
-
-        with context.using(Store(Repository(backend, {"memory": MemoryBackend()}))) as store:
+        with context.using(Store(Repository(backend, {"memory": registry.open_backend("memory://")}))) as store:
             yield store
 
     def test_flow_runs_once(self, store: Store) -> None:

@@ -52,8 +52,8 @@ class CsvFormat(TableFormat):
 
         columns, names = [], table.column_names
         for column in table.columns:
-            if pa.types.is_floating(column.type):
-                column = column.cast(pa.string())  # the shortest exact form; NaN stays apart from NULL
+            if pa.types.is_float16(column.type):
+                column = column.cast(pa.float32())
             elif pa.types.is_duration(column.type):
                 column = column.cast(pa.int64())
             elif pa.types.is_null(column.type):
@@ -64,7 +64,7 @@ class CsvFormat(TableFormat):
         try:
             plain = pa.table(columns, names=names)
             csv.write_csv(plain, file, csv.WriteOptions(quoting_style="needed"))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
+        except pa.ArrowException as exc:
             raise FormatError(f"CSV cannot store the frame: {exc}. Use TaskPqPandas.") from exc
 
     def load_table(self, file: BinaryIO, schema: pa.Schema | None = None) -> pa.Table:
@@ -83,7 +83,7 @@ class CsvFormat(TableFormat):
                 return schema.empty_table()
             table = csv.read_csv(file, parse_options=parse, convert_options=convert)
             return table if schema is None else _restore(table, schema)
-        except (pa.ArrowInvalid, pa.ArrowKeyError) as exc:
+        except (pa.ArrowException, ValueError) as exc:
             raise FormatError(
                 f"these bytes are not the CSV that was saved: {exc}. Run the task again."
             ) from exc
@@ -95,8 +95,10 @@ def _wire_type(kind: Any) -> Any:
 
     if pa.types.is_duration(kind):
         return pa.int64()
-    if pa.types.is_null(kind) or pa.types.is_float16(kind):
+    if pa.types.is_null(kind):
         return pa.string()
+    if pa.types.is_float16(kind):
+        return pa.float32()
     if pa.types.is_timestamp(kind) and kind.tz:
         return pa.timestamp(kind.unit, "UTC")
     return kind

@@ -58,7 +58,16 @@ def to_arrow(value: Any) -> pa.Table:
 
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:
-    """The DataFrame that became this table."""
+    """The DataFrame that became this table. FormatError: its bytes were altered."""
+    try:
+        return _from_arrow(table)
+    except Exception as exc:
+        raise FormatError(
+            f"the stored table is no frame that was saved: {type(exc).__name__}: {exc}. Run the task again."
+        ) from exc
+
+
+def _from_arrow(table: pa.Table) -> pd.DataFrame:
     import pandas as pd
 
     metadata = table.schema.metadata or {}
@@ -108,8 +117,8 @@ def _string_dtype(storage: str, masked: bool) -> Any:
 def _compare(frame: pd.DataFrame, table: pa.Table) -> None:
     """Refuse a frame of which something else than the values would come back as something else."""
     try:
-        back = from_arrow(table.slice(0, 0))
-    except (TypeError, ValueError, NotImplementedError, KeyError) as exc:
+        back = _from_arrow(table.slice(0, 0))
+    except Exception as exc:
         raise FormatError(
             f"column {_culprit(frame, back=True)} would not come back: {exc}. Give it another type (astype), or "
             "save the frame with TaskPickle."

@@ -15,9 +15,12 @@ _SCALARS = (str, int, float, bool, type(None))
 
 def plain(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
     """A shallow copy with labels that Arrow holds, and notes on those that it had."""
+    import numpy as np
     import pandas as pd
 
     columns, index, notes = frame.columns, frame.index, {}
+    if not isinstance(columns.dtype, np.dtype | pd.StringDtype | pd.DatetimeTZDtype):
+        raise _refused(columns, "have no counterpart in Arrow")
     changed = frame.copy(deep=False)
     if isinstance(columns, pd.RangeIndex):
         notes["range"] = [columns.start, columns.stop, columns.step]
@@ -82,10 +85,7 @@ def compare(frame: pd.DataFrame, back: pd.DataFrame) -> None:
     old, new = frame.columns, back.columns
     same = type(old) is type(new) and old.dtype == new.dtype and old.identical(new)
     if not same or getattr(old, "freqstr", None) != getattr(new, "freqstr", None):
-        raise FormatError(
-            f"the column labels {_shown(old)} would come back as {_shown(new)}. Make them text: "
-            "df.columns = df.columns.map(str)."
-        )
+        raise _refused(old, f"would come back as {_shown(new)}")
     before, after = frame.index, back.index
     for a, b in zip(_levels(before), _levels(after), strict=True):
         named = before.names == after.names or isinstance(a, pd.RangeIndex)  # its name is lost with the rows only
@@ -135,6 +135,12 @@ def _encode(label: Any) -> Any:
 
 def _decode(label: Any) -> Any:
     return tuple(label) if isinstance(label, list) else label
+
+
+def _refused(columns: Any, problem: str) -> FormatError:
+    return FormatError(
+        f"the column labels {_shown(columns)} {problem}. Make them text: df.columns = df.columns.map(str)."
+    )
 
 
 def _shown(index: Any) -> str:

@@ -47,13 +47,16 @@ class ParquetFormat(TableFormat):
 
         try:
             table = _with_categories(pq.ParquetFile(file).read())
-        except (pa.ArrowException, OSError) as exc:
+        except (pa.ArrowException, OSError, ValueError, KeyError) as exc:
             if isinstance(exc, OSError) and exc.errno is not None:  # the storage, not the bytes
                 raise
             raise FormatError(f"these bytes are no parquet: {exc}. Run the task again.") from exc
         if schema is None or table.schema.equals(schema, check_metadata=True):
             return table
-        return table.cast(schema) if table.schema.names == schema.names else table
+        try:
+            return table.cast(schema)
+        except (pa.ArrowException, ValueError) as exc:
+            raise FormatError(f"these bytes are not the table that was saved: {exc}. Run the task again.") from exc
 
 
 def _without_categories(table: pa.Table) -> pa.Table:

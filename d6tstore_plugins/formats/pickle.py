@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from typing import Any, BinaryIO
 
@@ -18,12 +19,7 @@ class PickleFormat(Format):
     def dump(self, value: Any, file: BinaryIO) -> None:
         """Write an object, protocol 5."""
         try:
-            if _of_main(value):
-                import cloudpickle
-
-                cloudpickle.dump(value, file, protocol=5)
-            else:
-                pickle.dump(value, file, protocol=5)
+            _pickler()(file, protocol=5).dump(value)
         except Exception as exc:
             raise FormatError(
                 f"a {type(value).__name__} cannot be pickled: {exc}. Save the parts that can be, or keep it in "
@@ -34,14 +30,27 @@ class PickleFormat(Format):
         """Read an object. This runs code that the bytes name: never load what you do not trust."""
         try:
             return pickle.load(file)
-        except (pickle.UnpicklingError, EOFError) as exc:
-            raise FormatError(f"these bytes are no pickle: {exc}. Run the task again.") from exc
         except (ImportError, AttributeError) as exc:
             raise FormatError(
                 f"the pickle needs what is not here: {exc}. Install or import it, or run the task again."
             ) from exc
+        except OSError:
+            raise
+        except Exception as exc:  # damaged bytes, or code of the value's class: it may be anything
+            raise FormatError(
+                f"these bytes are no pickle that can be loaded: {type(exc).__name__}: {exc}. Run the task again."
+            ) from exc
 
 
-def _of_main(value: Any) -> bool:
-    kind = value if isinstance(value, type) or callable(value) else type(value)
-    return getattr(kind, "__module__", None) == "__main__"
+@functools.cache
+def _pickler() -> Any:
+    """The class that pickles what `__main__` defines by value, wherever it is in a value, all else as usual."""
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            if getattr(obj, "__module__", None) in ("__main__", "builtins"):
+                return super().reducer_override(obj)
+            return NotImplemented
+
+    return Pickler

@@ -28,7 +28,8 @@ class Children:
 
     def start_file(self, path: Path, *args: object, **options: object) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        env = {**os.environ, "PYTHONPATH": str(self.folder)}
+        path_list = [str(self.folder), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path_list))}
         process = subprocess.Popen(
             [sys.executable, "-W", "error", str(path), *map(str, args)],
             stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env, cwd=self.folder, **options,

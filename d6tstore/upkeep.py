@@ -1,0 +1,200 @@
+"""Commands that look after a store: reset, accept, gc, verify, plugins."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from d6tstore.errors import UsageError
+from d6tstore.locate import PASS, current_store, named, task_class, tasks_of
+from d6tstore.shell import FAILED, Failure
+
+if TYPE_CHECKING:
+    from d6tstore.store import Store
+    from d6tstore.task import Task
+
+_LISTED = 20  # lines of a list; beyond, a person wants the count
+_yes = click.option("--yes", is_flag=True, help="Do it without asking.")
+
+
+def _list(verb: str, items: Iterable[object], empty: str) -> None:
+    items = list(items)
+    for item in items[:_LISTED]:
+        click.echo(f"{verb} {item}")
+    if len(items) > _LISTED:
+        click.echo(f"... {len(items)} in all")
+    if not items:
+        click.echo(empty)
+
+
+@click.command(context_settings=PASS)
+@named
+@click.option("--upstream", is_flag=True, help="It and everything that it depends on.")
+@click.option(
+    "--downstream-of", metavar="MODULE:CLASS", help="This class and everything between it and the task."
+)
+@click.option("--all", "everything", is_flag=True, help="Every result in the store.")
+@click.option(
+    "--orphans", is_flag=True, help="Every result that neither the named tasks nor their inputs refer to."
+)
+@_yes
+def reset(
+    words: tuple[str, ...],
+    upstream: bool,
+    downstream_of: str | None,
+    everything: bool,
+    orphans: bool,
+    yes: bool,
+) -> None:
+    """Forget results, so that they are computed anew.
+
+    Asks first. The old objects stay until `gc`.
+
+    \b
+    Examples:
+      d6tstore reset flow:Train --model svm
+      d6tstore reset flow:Train --downstream-of flow:Preprocess
+      d6tstore reset --all --yes
+    """
+    if sum((upstream, downstream_of is not None, everything, orphans)) > 1:
+        raise UsageError("--upstream, --downstream-of, --all and --orphans exclude each other. Give one.")
+    if everything and words:
+        raise UsageError("--all resets the whole store. Leave out the task, or leave out --all.")
+    tasks = tasks_of(words, needed=not everything)
+    store = current_store()
+    forget, scope = _reset_of(store, tasks, upstream, downstream_of, everything, orphans)
+    if not yes:
+        _confirm(f"Forget {scope} in {store.repository.default.url}?")
+    _list("forgot", forget(), "nothing to forget")
+
+
+def _reset_of(
+    store: Store,
+    tasks: list[Task],
+    upstream: bool,
+    downstream_of: str | None,
+    everything: bool,
+    orphans: bool,
+) -> tuple[Callable[[], Iterable[object]], str]:
+    """What to call, and how to ask for it."""
+    named = ", ".join(map(repr, tasks))
+    if everything:
+        return store.invalidate_all, "every result"
+    if orphans:
+        return lambda: store.invalidate_orphans(
+            tasks
+        ), f"every result that {named} and its inputs do not refer to"
+    if upstream:
+        return lambda: store.invalidate_upstream(
+            tasks
+        ), f"the results of {named} and of all that it depends on"
+    if downstream_of:
+        cls = task_class(downstream_of)
+        scope = f"the results of {cls.__name__} and of all between it and {named}"
+        return lambda: store.invalidate_downstream(cls, tasks), scope
+
+    def forget() -> list[Task]:
+        known = [task for task in tasks if store.plan(task)[task].record is not None or task.aggregates]
+        for task in tasks:
+            store.invalidate(task)
+        return known
+
+    return forget, f"the result of {named}"
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _confirm(question: str) -> None:
+    if not _is_terminal():
+        raise UsageError("this asks for confirmation, and there is no terminal to ask on. Pass --yes.")
+    if not click.confirm(question):
+        raise Failure("nothing was reset.", FAILED)
+
+
+@click.command(context_settings=PASS)
+@named
+@click.option("--upstream", is_flag=True, help="Also for all that it depends on.")
+def accept(words: tuple[str, ...], upstream: bool) -> None:
+    """Say that an edit of the code changes nothing.
+
+    The results count as up to date from then on, and nothing re-runs.
+
+    \b
+    Example:
+      d6tstore accept flow:Preprocess --do-preprocess true
+    """
+    tasks = tasks_of(words)
+    store = current_store()
+    if upstream:
+        tasks = [node.task for node in store.plan(tasks) if node.record is not None]
+    _list("accepted", store.accept(tasks), "nothing to accept: the results were made by the code as it is")
+
+
+@click.command()
+@click.option("--older-than", metavar="HOURS", type=click.FloatRange(0), default=24.0, show_default=True,
+              help="Spare what is younger: a task may be writing it.")  # fmt: skip
+@click.option("--yes", is_flag=True, help="Remove it; without this, only tell what would go.")
+def gc(older_than: float, yes: bool) -> None:
+    """Remove what no result refers to.
+
+    That is replaced versions and debris of crashed runs. Without --yes it only tells.
+
+    \b
+    Example:
+      d6tstore gc --older-than 1 --yes
+    """
+    garbage = current_store().gc(dry_run=not yes, older_than=older_than * 3600)
+    if garbage.keys:
+        _list("removed" if yes else "would remove", garbage.keys, "")
+    click.echo(str(garbage) + ("" if yes or not garbage.keys else ". To remove them, pass --yes."))
+
+
+@click.command(context_settings=PASS)
+@named
+def verify(words: tuple[str, ...]) -> None:
+    """Compare stored results with their checksums.
+
+    All in the store, or those of the named tasks and of what they need.
+
+    \b
+    Example:
+      d6tstore verify flow:Train --model svm
+    """
+    tasks = tasks_of(words, needed=False)
+    problems = current_store().verify(tasks or None)
+    for problem in problems:
+        click.echo(f"{problem.id}: {problem.key}: {problem.problem}")
+    if problems:
+        raise Failure(
+            f"{len(problems)} stored objects are not what their records say. Run their tasks again.", FAILED
+        )
+    click.echo("no problems found")
+
+
+@click.command()
+def plugins() -> None:
+    """List the installed backends and formats.
+
+    Those that do not load are broken, with the reason.
+
+    \b
+    Example:
+      d6tstore plugins
+    """
+    from d6tstore import registry
+
+    found = registry.plugins()
+    rows = [("GROUP", "NAME", "CLASS", "DISTRIBUTION", "STATUS")]
+    rows += [
+        (p.group, p.name, p.target, p.distribution, f"broken: {p.error}" if p.error else "ok") for p in found
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        click.echo(
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
+        )
