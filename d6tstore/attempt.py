@@ -82,7 +82,7 @@ class Attempt:
                 f"{task!r} saves {', '.join(map(repr, unknown))}, but declares only {', '.join(self.formats)}. "
                 "Correct the name, or add it to persist."
             )
-        checked = _metrics(task, metrics or {})
+        checked = _metrics(task, metrics) if metrics else {}
         for name, item in named.items():
             replaced = self.saved.get(name)
             self.saved[name] = self._store(name, item)
@@ -280,7 +280,7 @@ class Spool(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """Append bytes."""
-        size = memoryview(data).nbytes
+        size = len(data) if type(data) is bytes else memoryview(data).nbytes
         if self._path is None and self._file.tell() + size > _SPOOL:
             self._path = self._backend.staging()
             buffered, self._file = self._file, self._path.open("w+b")
@@ -327,9 +327,9 @@ class Spool(io.RawIOBase):
         return self._file.getvalue() if self._path is None else self._path
 
     def __exit__(self, *exc: Any) -> None:
-        with contextlib.suppress(OSError):  # its buffer meets the full disk once more
-            self._file.close()
         if self._path is not None:
+            with contextlib.suppress(OSError):  # its buffer meets the full disk once more
+                self._file.close()
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from d6tstore.plan import Node, Plan, State
+from d6tstore.plan import NEVER_RUN, Node, Plan, State
+from d6tstore.record import Record, nearest
 from d6tstore.report import Report
-from d6tstore.task import Task, flatten
+from d6tstore.task import Task
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -21,7 +23,8 @@ _STYLES = {
     State.EXTERNAL: "bold red",
     State.AGGREGATE: "dim",
 }
-_ID, _VERSION = re.compile(r"(?<=\w)-[0-9a-f]{16}\b"), re.compile(r"the version of \S+ fits")
+_VERSION = re.compile(r"the version of \S+ fits")
+_EXPLAINED = 20  # tasks never run that are compared with the nearest result
 _NAMED = 3  # inputs that one line names
 _SHOWN = 500  # lines of a tree; beyond, a person wants the counts
 
@@ -68,10 +71,19 @@ def _summary(plan: Plan) -> str:
 
 
 def _shown(plan: Plan) -> Iterator[_Line | str]:
+    families: dict[str, list[Record]] = {}
+    explained = 0
     for i, line in enumerate(_lines(plan)):
         if i == _SHOWN:
             yield f"... ({len(plan)} tasks in all)"
             break
+        task = line.node.task
+        if line.node.reason == NEVER_RUN and explained < _EXPLAINED and type(task).fields():
+            explained += 1
+            if task.family not in families:
+                families[task.family] = plan.repository.family_records(task)
+            if close := nearest(task.parameters_json(), families[task.family]):
+                line = line._replace(node=replace(line.node, reason=f"{NEVER_RUN}, nearest has {close[1]}"))
         yield line
     yield _summary(plan)
 
@@ -100,10 +112,7 @@ def grouped(report: Report) -> list[tuple[str, str, str]]:
     """A report as rows of action, tasks, reason; tasks of one class with one fate and reason share a row."""
     groups: dict[tuple[str, str, str], list[Task]] = {}
     for outcome in report:
-        reason = _VERSION.sub("a kept version fits", _ID.sub("", outcome.reason))  # else each is a group
-        inputs = [input for input in flatten(outcome.task.requires()) if not input.aggregates]
-        if outcome.action == "reused" and any(report[input].action == "ran" for input in inputs):
-            reason = "what it reads ran, and came out equal"
+        reason = _VERSION.sub("a kept version fits", outcome.reason)  # else each is a group
         groups.setdefault((outcome.action, outcome.task.family, reason), []).append(outcome.task)
     return [
         (action, f"{len(tasks)} {family}" if len(tasks) > 1 else repr(tasks[0]), reason)

@@ -15,7 +15,7 @@ from d6tstore import project, record
 from d6tstore.attempt import Attempt
 from d6tstore.errors import ExternalAbsent, Held, RecordError
 from d6tstore.fingerprint import Fingerprint
-from d6tstore.plan import ABSENT, FORCED, MISSING, Node, Plan, State, stale
+from d6tstore.plan import ABSENT, CUT_OFF, FORCED, MISSING, UPSTREAM, Node, Plan, State, stale
 from d6tstore.record import Record
 from d6tstore.report import Outcome, Report
 from d6tstore.repository import Repository
@@ -135,7 +135,10 @@ class Run:
                 return
         node = plan.nodes[id]
         if not plan.settled(id) and graph.inputs[id]:
-            node = plan.nodes[id] = plan.judge(id)
+            expected, node = node.reason, plan.judge(id)
+            plan.nodes[id] = node
+            if expected == UPSTREAM and plan.settled(id) and node.restore is None:
+                node.reason = CUT_OFF
         if node.state is State.EXTERNAL or (node.task.external and node.reason == MISSING):
             error = ExternalAbsent(f"{node.task!r} is external and its result is not here: {ABSENT}.")
             self._fail(id, Outcome(node.task, "failed", node.reason, error=error))

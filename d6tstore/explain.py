@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from d6tstore import plan as predicates
 from d6tstore.plan import Node, Plan
-from d6tstore.record import Record
+from d6tstore.record import Record, nearest
 from d6tstore.task import Task
 
 if TYPE_CHECKING:
@@ -44,7 +45,13 @@ def explain(plan: Plan, task: Task) -> Explanation:
     details: list[str] = []
     found = node.record
     if found is None:
-        details += _nearest(plan, task) if not task.external and not task.aggregates else []
+        if not task.external and not task.aggregates:
+            close = nearest(task.parameters_json(), plan.repository.family_records(task))
+            details.append(
+                f"the nearest result, of {close[0].time[:19]}, has {close[1] or 'the same parameters'}"
+                if close
+                else f"no task of the family {task.family} has a result yet"
+            )
     else:
         details.append(
             f"result of {found.time[:19]} by {found.author} on {found.host}, {found.seconds:.2f} s"
@@ -58,8 +65,6 @@ def explain(plan: Plan, task: Task) -> Explanation:
 
 def _all_changes(plan: Plan, task: Task, found: Record) -> list[str]:
     """Every predicate that holds, not only the first."""
-    from d6tstore import plan as predicates
-
     inputs = {id: plan.nodes[id].content for id in plan.graph.inputs[task.id]}
     if task.external:
         return []
@@ -74,25 +79,6 @@ def _all_changes(plan: Plan, task: Task, found: Record) -> list[str]:
     lines = [f"{reason}{ignored}" for reason in reasons if reason]
     lines += [f"code accepted by {a.who} at {a.time[:19]}" for a in found.accepted]
     return lines
-
-
-def _nearest(plan: Plan, task: Task) -> list[str]:
-    """In what the nearest record of the family differs."""
-    mine = task.parameters_json()
-    nearest: tuple[int, Record] | None = None
-    for found in plan.repository.family_records(task):
-        differing = sum(mine.get(n) != found.params.get(n) for n in {*mine, *found.params})
-        if nearest is None or differing < nearest[0]:
-            nearest = differing, found
-    if nearest is None:
-        return [f"no task of the family {task.family} has a result yet"]
-    theirs = nearest[1].params
-    differences = [
-        f"{n} = {mine.get(n, '(none)')!r}, there {theirs.get(n, '(none)')!r}"
-        for n in {**mine, **theirs}
-        if mine.get(n) != theirs.get(n)
-    ]
-    return [f"nearest result, of {nearest[1].time[:19]}: {'; '.join(differences) or 'same parameters'}"]
 
 
 def compare(store: Store, tasks: list[Task]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -186,6 +186,10 @@ def paths(values: Iterable[Any]) -> list[Path]:
 
 def type_name(kind: Any) -> str:
     """How a person writes a type."""
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(repr, get_args(kind)))}"
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return f"one of {', '.join(repr(member.value) for member in kind)}"
     return kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
 
 

@@ -16,8 +16,10 @@ from d6tstore.repository import Repository, derived_content, format_of
 from d6tstore.task import Task
 
 UPSTREAM = "upstream will run"
+CUT_OFF = "cut off: its inputs came out the same"
 MISSING = "output missing"
 FORCED = "forced"
+NEVER_RUN = "never run"
 ABSENT = "pull it from the pipe that shares it, or run it where its code is"
 
 
@@ -102,11 +104,15 @@ def changed_input(found: Record, inputs: Mapping[str, str | None]) -> str | None
     """An input has other content than the one that was read. None in `inputs`: not known yet."""
     for id, content in inputs.items():
         if id not in found.inputs:
-            return f"input {id} added"
+            return f"input {_family(id)} added"
         if content is not None and found.inputs[id].content != content:
-            return f"input {id} changed"
+            return f"input {_family(id)} changed"
     gone = [id for id in found.inputs if id not in inputs]
-    return f"input {gone[0]} removed" if gone else None
+    return f"input {_family(gone[0])} removed" if gone else None
+
+
+def _family(id: str) -> str:
+    return id.rpartition("-")[0]
 
 
 def changed_file(task: Task, found: Record, repository: Repository) -> str | None:
@@ -222,7 +228,7 @@ class Plan:
             return Node(task, State.PENDING, f"damaged record: {damaged}")
         if id not in self.needed and (derived := self._derived(task, inputs)):
             return Node(task, State.EVICTED, "kept in memory only", None, derived)
-        return Node(task, State.PENDING, "never run")
+        return Node(task, State.PENDING, NEVER_RUN)
 
     def _derived(self, task: Task, inputs: dict[str, str | None]) -> str | None:
         """Content of a result that would be kept in memory only: known without computing it."""

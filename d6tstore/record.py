@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -135,6 +136,18 @@ def combine(contents: dict[str, str]) -> str:
         return next(iter(contents.values()))
     joined = msgspec.json.encode(contents, order="deterministic")
     return blake3(joined).hexdigest(length=16)
+
+
+def nearest(params: Mapping[str, Any], records: Iterable[Record]) -> tuple[Record, str] | None:
+    """The record whose parameters are nearest to these, and what it has otherwise; None without records."""
+
+    def differing(found: Record) -> list[str]:
+        return [n for n in {**params, **found.params} if params.get(n, ...) != found.params.get(n, ...)]
+
+    found = min(records, key=lambda record: len(differing(record)), default=None)
+    if found is None:
+        return None
+    return found, ", ".join(f"{n}={found.params[n]!r}" if n in found.params else f"no {n}" for n in differing(found))
 
 
 def record_key(family: str, hash: str) -> str:

@@ -118,10 +118,9 @@ class Repository:
 
     def read_one(self, task: Task) -> Record | None:
         """Current record of a task, None if there is none. Raises RecordError if it is damaged."""
-        found = self.read([task]).get(task.id)
-        if isinstance(found, RecordError):
-            raise found
-        return found
+        key = record.record_key(self.family(task), task.hash)
+        data = self.backend(task).read_many([key]).get(key)
+        return None if data is None else self.checked(record.decode(data, key), task)
 
     def checked(self, found: Record, task: Task) -> Record:
         """The record, if it is that of the task. Raises Collision, RecordError."""

@@ -227,13 +227,17 @@ class LocalBackend(Backend):
         fd = self._lock(path, key)
         try:
             if fd is not None:
-                with contextlib.suppress(OSError):  # for people only: a full disk must not cost the claim
+                try:
                     os.pwrite(fd, msgspec.json.encode(info), 0)
+                except OSError:  # noqa: SIM105
+                    pass  # for people only: a full disk must not cost the claim
             yield
         finally:
             if fd is not None:
-                with contextlib.suppress(OSError):
+                try:
                     os.unlink(path)
+                except OSError:  # noqa: SIM105
+                    pass
                 os.close(fd)
 
     def _lock(self, path: str, key: str) -> int | None:

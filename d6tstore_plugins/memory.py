@@ -49,6 +49,7 @@ class MemoryBackend(Backend):
         if isinstance(data, Path):
             path, data = data, data.read_bytes()
             path.unlink()
+        self._live.pop(key, None)
         self._objects[key] = bytes(data), uuid.uuid4().hex, time.time()
 
     def delete(self, key: str) -> None:

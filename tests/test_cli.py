@@ -276,7 +276,7 @@ def test_preview_names_what_stands_above_once(call):
 def test_why_names_the_nearest_result(call):
     call("run", "flow:Train")
     shown = call("why", "flow:Train", "--model", "svm").stdout
-    assert "PENDING (never run)" in shown and "model = 'svm', there 'ols'" in shown
+    assert "PENDING (never run)" in shown and "has model='ols'" in shown
     assert "COMPLETE" in call("why", "flow:Train").stdout
 
 

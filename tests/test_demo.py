@@ -30,7 +30,7 @@ STEPS = {
         [
             "ran       2 Preprocess  (code of scale changed)",
             "ran       6 Train  (input Preprocess changed)",
-            "reused    6 Train  (what it reads ran, and came out equal)",
+            "reused    6 Train  (cut off: its inputs came out the same)",
         ],
     ),
     5: ("0 of 15 ran", ["reused    2 Preprocess", "reused    12 Train"]),
@@ -38,7 +38,7 @@ STEPS = {
         "0 of 15 ran",
         ["restored  6 Train  (input Preprocess changed; a kept version fits)", "reused    6 Train"],
     ),
-    7: ("3 of 15 ran", ["reused    12 Train  (what it reads ran, and came out equal)"]),
+    7: ("3 of 15 ran", ["reused    12 Train  (cut off: its inputs came out the same)"]),
     8: ("15 of 15 ran", ["ran       GetData()  (file breast_cancer.csv changed)", "ran       12 Train"]),
 }
 

@@ -1,7 +1,8 @@
 """Documentation is executed: the pages, the README, and the examples in docstrings.
 
-The python blocks of a page run in order in one namespace, like the cells of a notebook, in a fresh folder. A block
-```text right behind one is what it prints: `...` stands for anything, and the amount of white space does not count.
+The python blocks of a page run in order in one namespace, like the cells of a notebook, in a fresh folder.
+A block ```text right behind one is what it prints: `...` stands for anything, and the amount of white space
+does not count.
 """
 
 from __future__ import annotations
@@ -48,7 +49,11 @@ def blocks(text: str) -> list[Block]:
         if fence[1] != "python":
             continue
         shown = None
-        if i + 1 < len(fences) and fences[i + 1][1] == "text" and not text[fence.end() : fences[i + 1].start()].strip():
+        if (
+            i + 1 < len(fences)
+            and fences[i + 1][1] == "text"
+            and not text[fence.end() : fences[i + 1].start()].strip()
+        ):
             shown = fences[i + 1][2]
         found.append(Block(text.count("\n", 0, fence.start()) + 2, fence[2], shown))
     return found
@@ -67,7 +72,8 @@ def play(page: str, text: str) -> None:
                 exec(compile(block.code, file, "exec"), vars(module))
             if block.expected is not None:
                 same = doctest.OutputChecker().check_output(block.expected, out.getvalue(), FLAGS)
-                assert same, f"{page}, line {block.line} prints:\n{out.getvalue()}\nbut the page shows:\n{block.expected}"
+                shown = f"{page}, line {block.line} prints:\n{out.getvalue()}\nbut the page shows:\n"
+                assert same, shown + block.expected
     finally:
         del sys.modules[name]
         for file in [file for file in linecache.cache if file.startswith(f"<{page}, ")]:

@@ -41,13 +41,19 @@ def test_import_prints_nothing_and_opens_nothing():
     assert python("import d6tstore, d6tstore.context as c; assert c._default is None") == ""
 
 
-@pytest.mark.parametrize(
-    "name",
-    "tasks errors Task Parameter IntParameter FloatParameter BoolParameter StrParameter DateParameter DatetimeParameter "
-    "ChoiceParameter EnumParameter ListParameter TupleParameter DictParameter PathParameter requires init use open run "
-    "preview why accept grid compare gc verify invalidate_upstream invalidate_downstream invalidate_all "
-    "invalidate_orphans Store Target Record Format PathFormat TableFormat Backend TableBackend Plan State Report".split(),
-)
+NAMES = """
+    tasks errors Task requires Parameter IntParameter FloatParameter BoolParameter StrParameter DateParameter
+    DatetimeParameter ChoiceParameter EnumParameter ListParameter TupleParameter DictParameter PathParameter
+    init use open run preview why accept grid compare gc verify invalidate_upstream invalidate_downstream
+    invalidate_all invalidate_orphans Store Target Record Format PathFormat TableFormat Backend TableBackend
+    Plan State Report
+"""
+OF_TASKS = """
+    requires run save log input output complete invalidate clone persist external version backend check
+"""
+
+
+@pytest.mark.parametrize("name", NAMES.split())
 def test_public_name(name):
     assert getattr(d6tstore, name) is not None
     assert name in d6tstore.__all__ and name in dir(d6tstore)
@@ -61,11 +67,13 @@ def test_every_exported_name_exists():
 
 
 def test_names_of_tasks_targets_and_errors():
-    for name in "requires run save log input output complete invalidate clone persist external version backend check".split():
+    for name in OF_TASKS.split():
         assert hasattr(d6tstore.Task, name), name
     for name in "exists load save invalidate uri path".split():
         assert hasattr(Target, name), name
-    for name in "TaskPqPandas TaskCSVPandas TaskJson TaskPickle TaskCache TaskCachePandas TaskAggregator".split():
+    for (
+        name
+    ) in "TaskPqPandas TaskCSVPandas TaskJson TaskPickle TaskCache TaskCachePandas TaskAggregator".split():
         assert issubclass(getattr(d6tstore.tasks, name), d6tstore.Task)
 
 
@@ -78,7 +86,9 @@ def test_error_tree_is_the_one_in_the_docstring():
     for depth, name in drawn:
         parents[depth] = name
         assert getattr(errors, name).__bases__[0].__name__ == parents[depth - 1], name
-    defined = {n for n, v in vars(errors).items() if isinstance(v, type) and issubclass(v, errors.D6tstoreError)}
+    defined = {
+        n for n, v in vars(errors).items() if isinstance(v, type) and issubclass(v, errors.D6tstoreError)
+    }
     assert defined == {name for _, name in drawn} | {"D6tstoreError"}
 
 
@@ -87,7 +97,9 @@ def test_files_are_short():
         for file in (ROOT / package).rglob("*.py"):
             lines = len(file.read_text().splitlines())
             limit = 550 if file.name in LONG else 300
-            assert lines <= limit, f"{file.relative_to(ROOT)} has {lines} lines, the house allows 250 (at most {limit})"
+            assert lines <= limit, (
+                f"{file.relative_to(ROOT)} has {lines} lines, the house allows 250 (at most {limit})"
+            )
 
 
 # ------------------------------------------------------------------- frame
@@ -132,8 +144,12 @@ def test_changelog_knows_the_version():
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 def test_no_registry_is_named():
-    hosts = re.compile("|".join(["pypi" + r"\.org", "python" + "hosted", "anaconda" + r"\.org", "/opt/" + "pypi"]))
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    hosts = re.compile(
+        "|".join(["pypi" + r"\.org", "python" + "hosted", "anaconda" + r"\.org", "/opt/" + "pypi"])
+    )
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
     naming = []
     for name in listed.stdout.splitlines():
         file = ROOT / name
@@ -177,7 +193,10 @@ def test_wheel_declares_plugins_command_and_licence(wheel):
         points = file.read(f"{info}/entry_points.txt").decode()
         metadata = Parser().parsestr(file.read(f"{info}/METADATA").decode())
     assert "[d6tstore.backends]" in points and "file = d6tstore_plugins.local:LocalBackend" in points
-    assert "[d6tstore.formats]" in points and "parquet = d6tstore_plugins.formats.parquet:ParquetFormat" in points
+    assert (
+        "[d6tstore.formats]" in points
+        and "parquet = d6tstore_plugins.formats.parquet:ParquetFormat" in points
+    )
     assert "d6tstore = d6tstore.cli:main" in points
     assert metadata["Version"] == d6tstore.__version__
     assert metadata["License-Expression"] == "MIT" and metadata["Requires-Python"] == ">=3.11"

@@ -1,8 +1,8 @@
 """Conformance tests for backends and formats, ours and everybody else's.
 
-The author of a plug-in subclasses a suite in a test file and gives it one fixture. Every test is a promise that
-the seam makes to the rest of d6tstore. A promise that a plug-in cannot keep is declared, with its reason, in
-`deviations`; the test is then expected to fail.
+The author of a plug-in subclasses a suite in a test file and gives it one fixture. Every test is a promise
+that the seam makes to the rest of d6tstore. A promise that a plug-in cannot keep is declared, with its reason,
+in `deviations`; the test is then expected to fail.
 
 ::
 
@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("d6tstore.testing.backends", "d6tstore.testing.flow", "d6tstore.testing.formats")
+for _module in ("backends", "flow", "formats", "sharing", "suite"):
+    pytest.register_assert_rewrite(f"d6tstore.testing.{_module}")
 
 from d6tstore.testing.backends import BackendTests
 from d6tstore.testing.formats import FormatTests, Refused

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
-import pickle
 import random
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from typing import ClassVar
+from collections.abc import Callable
 
 import pytest
 
-from d6tstore import record
 from d6tstore.backend import Backend
-from d6tstore.errors import BackendError, Held, InvalidKey, NotFound
-from d6tstore.record import Output, Record
+from d6tstore.errors import InvalidKey, NotFound
 from d6tstore.testing.flow import FlowTests
+from d6tstore.testing.sharing import SharingTests
 
 KEYS = (
     "plain", "a/b/c/d/e", "spaces in/a name", "ünï/cödé", "emoji/😀.bin", "per%cent/%2e%2e/%00", "hash#tag/#",
     "what?/is=this&that", "plus+plus/+", "dots...and.more/.hidden/..x/x..", "-dash/--", "quote'/\"double\"",
-    "semi;colon/co:lon", "star*/[x]", "dollar$/{x}", "tilde~/~x", "under_score/_%", "p" * 255, "/".join(["d" * 100] * 10),
+    "semi;colon/co:lon", "star*/[x]", "dollar$/{x}", "tilde~/~x", "under_score/_%",
+    "p" * 255, "/".join(["d" * 100] * 10),
 )  # fmt: skip
 """Keys that each backend must hold as they are."""
 
@@ -32,15 +29,8 @@ ILLEGAL = (
 """Keys that each backend must refuse."""
 
 
-class BackendTests(FlowTests):
+class BackendTests(SharingTests, FlowTests):
     """Subclass it in a test file and define the fixture `backend`; see `d6tstore.testing`."""
-
-    shared: ClassVar[bool] = True
-    """Does another process see the same objects? False for what lives in the memory of one process."""
-    secret: ClassVar[str | None] = None
-    """The secret that the backend was opened with: it must show nowhere."""
-    rounds: ClassVar[int] = 40
-    """How often the concurrent writers write; fewer for a slow service."""
 
     @pytest.fixture
     def backend(self) -> Backend:
@@ -119,7 +109,23 @@ class BackendTests(FlowTests):
             keys.remove("A/b")
         for key in keys:
             backend.write(key, b"1")
-        for prefix in ("", "a", "a/", "a/b", "a/b-", "a/b/", "A", "b/a", "a%", "a_", "*", "x", "a/bcd", "a-", "/"):
+        for prefix in (
+            "",
+            "a",
+            "a/",
+            "a/b",
+            "a/b-",
+            "a/b/",
+            "A",
+            "b/a",
+            "a%",
+            "a_",
+            "*",
+            "x",
+            "a/bcd",
+            "a-",
+            "/",
+        ):
             try:
                 found = sorted(entry.key for entry in backend.list(prefix))
             except InvalidKey:
@@ -171,7 +177,7 @@ class BackendTests(FlowTests):
 
     @pytest.mark.parametrize("key", ILLEGAL, ids=lambda key: ascii(key[:20]))
     def test_illegal_keys_are_refused(self, backend: Backend, key: str) -> None:
-        calls = {
+        calls: dict[str, Callable[[], object]] = {
             "read": lambda: backend.read(key),
             "write": lambda: backend.write(key, b"1"),
             "write_many": lambda: backend.write_many({key: b"1"}),
@@ -194,8 +200,11 @@ class BackendTests(FlowTests):
         backend.write_many(items)
         asked = [*items, "many/none", "none/at/all"]
         assert backend.read_many(asked) == items
-        assert {key: entry.size for key, entry in backend.stat(asked).items()} == {k: len(v) for k, v in items.items()}
-        assert backend.read_many([]) == backend.stat([]) == {}
+        assert {key: entry.size for key, entry in backend.stat(asked).items()} == {
+            k: len(v) for k, v in items.items()
+        }
+        assert backend.read_many([]) == {}
+        assert backend.stat([]) == {}
 
     def test_open_read_is_seekable(self, backend: Backend) -> None:
         data = random.Random(0).randbytes(100_000)
@@ -214,80 +223,6 @@ class BackendTests(FlowTests):
         path = backend.path("a/b")
         assert path is None or path.read_bytes() == b"1"
 
-    # ------------------------------------------------------------------ records
-
-    def test_records_of_a_family(self, backend: Backend) -> None:
-        made = [_record("Prices", "0" * 16), _record("Prices", "1" * 16), _record("PricesDaily", "0" * 16)]
-        for each in made:
-            backend.publish(each)
-        assert dict(backend.records("Prices")) == {r.key: record.encode(r) for r in made[:2]}
-        assert dict(backend.records("Price")) == {}
-        assert dict(backend.records("ns.Prices")) == {}
-
-    def test_publish_moves_the_replaced_record_to_the_history(self, backend: Backend) -> None:
-        old, new = _record("Prices", "0" * 16, "a" * 16), _record("Prices", "0" * 16, "b" * 16)
-        backend.publish(old)
-        backend.publish(new, old)
-        assert record.decode(backend.read(new.key), new.key) == new
-        assert record.decode(backend.read(old.history_key), old.history_key) == old
-        assert [e.key for e in backend.list(record.history_prefix("Prices", "0" * 16))] == [old.history_key]
-        assert dict(backend.records("Prices")) == {new.key: record.encode(new)}
-
-    # ------------------------------------------------------- processes and threads
-
-    def test_pickles(self, backend: Backend) -> None:
-        backend.write("a", b"1")
-        other = pickle.loads(pickle.dumps(backend))
-        assert other.read("a") == b"1"
-        other.write("b", b"2")
-        assert backend.read("b") == b"2"
-
-    def test_works_in_another_process(self, backend: Backend) -> None:
-        backend.write("mine", b"1")
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            seen = pool.submit(_elsewhere, backend).result()
-        assert seen == ["mine"] or not self.shared
-        assert backend.exists("theirs") == self.shared
-
-    def test_shows_no_secret(self, backend: Backend) -> None:
-        with pytest.raises(BackendError) as caught:
-            backend.read("absent")
-        shown = [repr(backend), backend.url, backend.uri("a"), str(caught.value), repr(pickle.dumps(backend))]
-        assert type(backend).__name__ in shown[0]
-        assert not self.secret or not [text for text in shown if self.secret in text]
-
-    def test_readers_see_whole_values_at_any_time(self, backend: Backend) -> None:
-        values = [bytes([65 + i]) * (1000 + 70_000 * i) for i in range(4)]
-        backend.write("k", values[0])
-        with ThreadPoolExecutor(5) as pool:
-            writers = [pool.submit(_write_often, backend, values, self.rounds, seed) for seed in range(2)]
-            readers = [pool.submit(_read_while, backend, values, writers) for _ in range(3)]
-            assert [writer.result() for writer in writers] == [None, None]
-            assert all(reader.result() > 0 for reader in readers)
-
-    def test_threads_write_different_keys(self, backend: Backend) -> None:
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda i: backend.write(f"t/{i % 5}/{i}", b"%d" % i), range(60)))
-        assert backend.read_many([f"t/{i % 5}/{i}" for i in range(60)]).keys() == {e.key for e in backend.list("t/")}
-
-    def test_claim_is_exclusive_or_none(self, backend: Backend) -> None:
-        mine = {"who": "ann", "host": "here", "pid": "1", "since": "now"}
-        free = False
-        for _ in range(2):
-            with pytest.raises(ZeroDivisionError), backend.claim("Prices-0", mine):
-                try:
-                    with ThreadPoolExecutor(1) as pool:
-                        pool.submit(_claim, backend, "Prices-0").result()
-                    free = True
-                except Held as held:
-                    assert held.info == mine
-                _claim(backend, "Prices-1")
-                raise ZeroDivisionError
-        _claim(backend, "Prices-0")
-        assert list(backend.list()) == [], "a claim is no object"
-        if free:
-            pytest.skip("this backend has no claims: two writers are safe, only work is doubled")
-
     def test_close_and_use_again(self, backend: Backend) -> None:
         backend.write("a", b"1")
         backend.close()
@@ -298,37 +233,3 @@ class BackendTests(FlowTests):
         backend.write("a", b"1")
         backend.clean(before=time.time() + 3600)
         assert backend.read("a") == b"1"
-
-
-def _record(family: str, hash: str, write_id: str = "c" * 16) -> Record:
-    output = Output(f"{family}/{hash}/data-{write_id}.json", "json", "d" * 32)
-    return Record(
-        version=record.VERSION, family=family, module="flow", hash=hash, params={"n": 1, "name": "é"}, code="e" * 32,
-        outputs={"data": output}, write_id=write_id, time=record.now(),
-    )  # fmt: skip
-
-
-def _elsewhere(backend: Backend) -> list[str]:
-    seen = [entry.key for entry in backend.list()]
-    backend.write("theirs", b"2")
-    return seen
-
-
-def _write_often(backend: Backend, values: list[bytes], rounds: int, seed: int) -> None:
-    order = random.Random(seed)
-    for _ in range(rounds):
-        backend.write("k", order.choice(values))
-
-
-def _read_while(backend: Backend, values: list[bytes], writers: list[object]) -> int:
-    whole, reads = set(values), 0
-    while not reads or not all(writer.done() for writer in writers):  # type: ignore[attr-defined]
-        assert backend.read("k") in whole
-        assert backend.exists("k")
-        reads += 1
-    return reads
-
-
-def _claim(backend: Backend, key: str) -> None:
-    with backend.claim(key, {"who": "bob"}):
-        pass

@@ -130,7 +130,7 @@ class FormatTests(Suite):
         if format.live and not hasattr(format, "check"):
             pytest.skip("a live format takes everything")
         with pytest.raises(FormatError, match=match or None) as caught:
-            format.check(value) if format.live else _dumped(format, value, tmp_path)  # type: ignore[attr-defined]
+            format.check(value) if format.live else _dumped(format, value, tmp_path)
         assert len(str(caught.value).split(". ")) > 1, f"no cure after the rule: {caught.value}"
 
     def test_refused_value_leaves_nothing(self, format: Format, refusal: Any, store: Store) -> None:
@@ -173,7 +173,7 @@ def _task(format: Format) -> Any:
     kept = format
 
     class Kept(Task):
-        format = kept  # type: ignore[assignment]
+        format = kept
 
         def run(self) -> None:
             raise NotImplementedError
@@ -212,7 +212,7 @@ def _try(format: Format, data: bytes, folder: Path) -> None:
     try:
         _loaded(format, (data, None), folder)
     except FormatError as exc:
-        assert len(str(exc)) > 20  # noqa: PT017 - a value is as good
+        assert len(str(exc)) > 20
 
 
 def _contents(format: TableFormat, values: list[Any]) -> list[str]:

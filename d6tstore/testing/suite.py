@@ -12,7 +12,7 @@ class Suite:
     """Base of the suites."""
 
     deviations: ClassVar[Mapping[str, str]] = {}
-    """Name of a test -> why this plug-in cannot pass it. The test must then fail: a stale entry is an error."""
+    """Name of a test -> why this plug-in cannot pass it. It must then fail: a stale entry is an error."""
 
     @pytest.fixture(autouse=True)
     def _declared(self, request: pytest.FixtureRequest) -> None:

@@ -36,7 +36,8 @@ class CsvFormat(TableFormat):
             plain = not isinstance(kind, pa.BaseExtensionType) and not pa.types.is_nested(kind)
             if not plain or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
                 raise FormatError(
-                    f"column {field.name!r} of type {kind} does not fit into CSV. Use TaskPqPandas, or make it text."
+                    f"column {field.name!r} of type {kind} does not fit into CSV. "
+                    "Use TaskPqPandas, or make it text."
                 )
         return table
 

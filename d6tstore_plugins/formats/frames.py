@@ -48,7 +48,8 @@ def to_arrow(value: Any) -> pa.Table:
             table = pa.Table.from_pandas(plain)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
         raise FormatError(
-            f"column {_culprit(plain)} cannot be stored: {exc}. Give it one type (astype), or save it with TaskPickle."
+            f"column {_culprit(plain)} cannot be stored: {exc}. Give it one type (astype), "
+            "or save it with TaskPickle."
         ) from exc
     if notes:
         noted = json.dumps(notes, separators=(",", ":")).encode()
@@ -76,15 +77,19 @@ def _from_arrow(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
     index = [name for name in described if isinstance(name, str)]
     fields = [name for name in table.column_names if name not in index]
+    noted = {name for kind in ("objects", "strings", "categories") for name in notes.get(kind, ())}
     for i, field in enumerate(fields):
+        if field not in noted:
+            continue
+        column: Any = frame.iloc[:, i]
         if field in notes.get("objects", {}):
             values = objects.restore(table[field], notes["objects"][field])
-            frame.isetitem(i, pd.Series(values, frame.index, dtype=object))
+            column = pd.Series(values, frame.index, dtype=object)
         elif field in notes.get("strings", {}):
-            frame.isetitem(i, frame.iloc[:, i].astype(_string_dtype(*notes["strings"][field])))
-        elif field in notes.get("categories", []):
-            column = frame.iloc[:, i].cat
-            frame.isetitem(i, column.rename_categories(column.categories.astype(object)))
+            column = column.astype(_string_dtype(*notes["strings"][field]))
+        else:
+            column = column.cat.rename_categories(column.cat.categories.astype(object))
+        frame.isetitem(i, column)
     if not fields and described and isinstance(described[0], dict):  # a table without columns has no rows
         frame = frame.reindex(labels.index_range(described[0]))
     return labels.restore(frame, fields, notes)
@@ -97,7 +102,7 @@ def _columns(frame: pd.DataFrame) -> dict[str, Any]:
     noted: dict[str, Any] = {"objects": {}, "strings": {}, "categories": []}
     for i, dtype in enumerate(frame.dtypes):
         name = str(frame.columns[i])
-        if dtype == object:
+        if dtype.kind == "O" and dtype == "object":
             null = objects.check(frame.iloc[:, i], repr(frame.columns[i]))
             if null is not None:
                 noted["objects"][name] = null
@@ -120,15 +125,15 @@ def _compare(frame: pd.DataFrame, table: pa.Table) -> None:
         back = _from_arrow(table.slice(0, 0))
     except Exception as exc:
         raise FormatError(
-            f"column {_culprit(frame, back=True)} would not come back: {exc}. Give it another type (astype), or "
-            "save the frame with TaskPickle."
+            f"column {_culprit(frame, back=True)} would not come back: {exc}. "
+            "Give it another type (astype), or save the frame with TaskPickle."
         ) from exc
     labels.compare(frame, back)
     for i, (old, new) in enumerate(zip(frame.dtypes, back.dtypes, strict=True)):
         if not _same_dtype(old, new):
             raise FormatError(
-                f"column {frame.columns[i]!r} of type {old} would come back as {new}. Convert it (astype), or save the "
-                "frame with TaskPickle."
+                f"column {frame.columns[i]!r} of type {old} would come back as {new}. "
+                "Convert it (astype), or save the frame with TaskPickle."
             )
 
 
@@ -160,7 +165,8 @@ def _unique(names: list[Any]) -> None:
     for name in names:
         if (text := str(name)) in seen:
             raise FormatError(
-                f"column {text!r} occurs twice; names must be unique, as text too. Rename them: df.columns = [...]."
+                f"column {text!r} occurs twice; names must be unique, as text too. "
+                "Rename them: df.columns = [...]."
             )
         seen[text] = name
 
@@ -174,6 +180,6 @@ def _check_attrs(frame: pd.DataFrame) -> None:
         same = False
     if not same:
         raise FormatError(
-            "attrs of the frame would not come back equal: they are kept as JSON. Save plain dicts, lists, text and "
-            "numbers there, or clear them (df.attrs = {})."
+            "attrs of the frame would not come back equal: they are kept as JSON. Save plain dicts, lists, "
+            "text and numbers there, or clear them (df.attrs = {})."
         )

@@ -41,7 +41,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=
 
 
 def _problem(value: Any, depth: int) -> tuple[str, str] | None:
-    """Where the first part is that would not come back equal, with rule and cure. NaN and infinity do come back."""
+    """Where the first part is that would not come back equal, with rule and cure. NaN does come back."""
     kind = type(value)
     if kind in _SCALARS:
         return None
@@ -52,7 +52,8 @@ def _problem(value: Any, depth: int) -> tuple[str, str] | None:
         )
     if depth > _DEPTH:
         return "", (
-            f", nested deeper than {_DEPTH} levels, or a value that holds itself. Flatten it, or use TaskPickle."
+            f", nested deeper than {_DEPTH} levels, or a value that holds itself. "
+            "Flatten it, or use TaskPickle."
         )
     for part, item in value.items() if kind is dict else enumerate(value):
         if kind is dict and type(part) is not str:

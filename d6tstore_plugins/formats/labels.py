@@ -18,17 +18,17 @@ def plain(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
     import numpy as np
     import pandas as pd
 
-    columns, index, notes = frame.columns, frame.index, {}
+    columns, index = frame.columns, frame.index
+    notes: dict[str, Any] = {}
     if not isinstance(columns.dtype, np.dtype | pd.StringDtype | pd.DatetimeTZDtype):
         raise _refused(columns, "have no counterpart in Arrow")
     changed = frame.copy(deep=False)
     if isinstance(columns, pd.RangeIndex):
         notes["range"] = [columns.start, columns.stop, columns.step]
-    elif columns.dtype in (object, bool) and columns.nlevels == 1:
-        if all(_encodable(label) for label in columns):
-            notes["labels"] = {str(label): _encode(label) for label in columns}
-            notes["labels_dtype"] = str(columns.dtype)
-            changed.columns = pd.Index([str(label) for label in columns], dtype=object, name=columns.name)
+    elif str(columns.dtype) in ("object", "bool") and columns.nlevels == 1 and all(map(_encodable, columns)):
+        notes["labels"] = {str(label): _encode(label) for label in columns}
+        notes["labels_dtype"] = str(columns.dtype)
+        changed.columns = pd.Index([str(label) for label in columns], dtype=object, name=columns.name)
     if any(name is not None and type(name) is not str for name in columns.names) and all(
         map(_encodable, columns.names)
     ):
@@ -44,7 +44,9 @@ def plain(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
         notes["index_freq"] = freqs
     if _dated(columns) and columns.freq is not None:  # type: ignore[attr-defined]
         notes["column_freq"] = columns.freqstr  # type: ignore[attr-defined]
-    if texts := [i for i, level in enumerate(levels) if level.dtype == object and set(map(type, level)) == {str}]:
+    if texts := [
+        i for i, level in enumerate(levels) if level.dtype == object and set(map(type, level)) == {str}
+    ]:
         notes["index_objects"] = texts
     return changed, notes
 
@@ -53,9 +55,10 @@ def restore(frame: pd.DataFrame, fields: list[str], notes: dict[str, Any]) -> pd
     """Give a frame the labels that `plain` noted; `fields` are the names of its columns in Arrow."""
     import pandas as pd
 
-    columns, index = frame.columns, frame.index
-    if (bounds := notes.get("range")) and len(found := pd.RangeIndex(*bounds)) == len(fields):
-        columns = found.set_names(columns.names)
+    columns: Any = frame.columns
+    index: Any = frame.index
+    if (bounds := notes.get("range")) and len(steps := pd.RangeIndex(*bounds)) == len(fields):
+        columns = steps.set_names(columns.names)
     if "labels" in notes:
         found = [_decode(notes["labels"][field]) for field in fields]
         columns = pd.Index(found, dtype=notes["labels_dtype"], name=columns.name, tupleize_cols=False)
@@ -88,10 +91,13 @@ def compare(frame: pd.DataFrame, back: pd.DataFrame) -> None:
         raise _refused(old, f"would come back as {_shown(new)}")
     before, after = frame.index, back.index
     for a, b in zip(_levels(before), _levels(after), strict=True):
-        named = before.names == after.names or isinstance(a, pd.RangeIndex)  # its name is lost with the rows only
+        named = before.names == after.names or isinstance(
+            a, pd.RangeIndex
+        )  # its name is lost with the rows only
         if a.dtype != b.dtype or type(a) is not type(b) or not named:
             raise FormatError(
-                f"the index {_shown(before)} would come back as {_shown(after)}. Make it columns: df.reset_index()."
+                f"the index {_shown(before)} would come back as {_shown(after)}. "
+                "Make it columns: df.reset_index()."
             )
 
 

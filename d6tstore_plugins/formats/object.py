@@ -10,7 +10,7 @@ from d6tstore.format import Format
 
 
 class ObjectFormat(Format):
-    """A Python object as it is. pandas frames are copied, so that no reader edits another's; others are shared."""
+    """A Python object as it is. pandas frames are copied: no reader edits another's. Others are shared."""
 
     live = True
 
@@ -39,6 +39,7 @@ class ObjectPandasFormat(ObjectFormat):
 
         if not isinstance(value, pd.DataFrame):
             raise FormatError(
-                f"TaskCachePandas keeps DataFrames, got a {type(value).__name__}. Save a frame, or use TaskCache."
+                f"TaskCachePandas keeps DataFrames, got a {type(value).__name__}. "
+                "Save a frame, or use TaskCache."
             )
         return value.copy()

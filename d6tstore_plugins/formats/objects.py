@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _PLAIN = (str, int, float, bool, bytes, decimal.Decimal, datetime.date, datetime.datetime, datetime.time,
           datetime.timedelta)  # fmt: skip
-_CURES = {
+_CURES: dict[type, str] = {
     tuple: "Make them lists",
     set: "Make them sorted lists",
     frozenset: "Make them sorted lists",
@@ -46,7 +46,9 @@ def check(column: pd.Series[Any], name: str) -> str | None:
             kinds.discard(float)
     if len(nulls) > 1:
         raise _refused(
-            name, f"marks missing values both by {' and '.join(nulls)}", "Use one of them (x.where(x.notna(), None))"
+            name,
+            f"marks missing values both by {' and '.join(nulls)}",
+            "Use one of them (x.where(x.notna(), None))",
         )
     present = [v for v in values if type(v) in kinds] if nulls else values
     if kinds == {np.ndarray}:
@@ -69,7 +71,9 @@ def _check_kinds(kinds: set[type], present: Iterable[Any], name: str) -> None:
         present = list(present)
         keys = set(map(tuple, present))
         if len(keys) > 1 or keys == {()} or any(type(key) is not str for key in next(iter(keys))):
-            raise _refused(name, "holds dicts whose keys differ or are no text", "Store JSON text (map(json.dumps))")
+            raise _refused(
+                name, "holds dicts whose keys differ or are no text", "Store JSON text (map(json.dumps))"
+            )
         for key in next(iter(keys)):
             _check_inner([item[key] for item in present], f"{name}[{key!r}]")
     elif kind not in _PLAIN:
@@ -78,7 +82,9 @@ def _check_kinds(kinds: set[type], present: Iterable[Any], name: str) -> None:
     elif kind is decimal.Decimal and any(not v.is_finite() for v in present):
         raise _refused(name, "holds a Decimal that is no number", "Use None for it")
     elif kind is datetime.datetime and any(v.tzinfo for v in present):
-        raise _refused(name, "holds datetime objects with a time zone", "Convert it (pd.to_datetime(x, utc=True))")
+        raise _refused(
+            name, "holds datetime objects with a time zone", "Convert it (pd.to_datetime(x, utc=True))"
+        )
     elif kind is datetime.time and any(v.tzinfo for v in present):
         raise _refused(name, "holds times with a time zone", "Remove it (replace(tzinfo=None))")
 
@@ -93,9 +99,17 @@ def _check_inner(values: list[Any], name: str) -> None:
 def _check_arrays(arrays: list[Any], name: str, nulls: list[str]) -> None:
     kinds = {(a.ndim, a.dtype.str) for a in arrays}
     dimensions, dtype = next(iter(kinds))
-    if len(kinds) > 1 or dimensions != 1 or dtype[1] not in "iuf" or dtype == "<f2" or nulls not in ([], ["None"]):
+    if (
+        len(kinds) > 1
+        or dimensions != 1
+        or dtype[1] not in "iuf"
+        or dtype == "<f2"
+        or nulls not in ([], ["None"])
+    ):
         raise _refused(
-            name, "holds arrays that are not all one-dimensional numbers of one dtype", "Make them lists (tolist())"
+            name,
+            "holds arrays that are not all one-dimensional numbers of one dtype",
+            "Make them lists (tolist())",
         )
 
 

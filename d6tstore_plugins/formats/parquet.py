@@ -56,7 +56,9 @@ class ParquetFormat(TableFormat):
         try:
             return table.cast(schema)
         except (pa.ArrowException, ValueError) as exc:
-            raise FormatError(f"these bytes are not the table that was saved: {exc}. Run the task again.") from exc
+            raise FormatError(
+                f"these bytes are not the table that was saved: {exc}. Run the task again."
+            ) from exc
 
 
 def _without_categories(table: pa.Table) -> pa.Table:

@@ -22,8 +22,8 @@ class PickleFormat(Format):
             _pickler()(file, protocol=5).dump(value)
         except Exception as exc:
             raise FormatError(
-                f"a {type(value).__name__} cannot be pickled: {exc}. Save the parts that can be, or keep it in "
-                "memory only with TaskCache."
+                f"a {type(value).__name__} cannot be pickled: {exc}. Save the parts that can be, or "
+                "keep it in memory only with TaskCache."
             ) from exc
 
     def load(self, file: BinaryIO) -> Any:
@@ -38,13 +38,14 @@ class PickleFormat(Format):
             raise
         except Exception as exc:  # damaged bytes, or code of the value's class: it may be anything
             raise FormatError(
-                f"these bytes are no pickle that can be loaded: {type(exc).__name__}: {exc}. Run the task again."
+                f"these bytes are no pickle that can be loaded: {type(exc).__name__}: {exc}. "
+                "Run the task again."
             ) from exc
 
 
 @functools.cache
 def _pickler() -> Any:
-    """The class that pickles what `__main__` defines by value, wherever it is in a value, all else as usual."""
+    """The class that pickles by value what `__main__` defines, all else as usual."""
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]

@@ -230,10 +230,14 @@ class TestCsv(FrameTests):
         return registry.format_of("csv")
 
     def test_others_read_the_file(self, format, tmp_path):
-        frame = pd.DataFrame({"i": [1, 2], "f": [0.1, NAN], "s": ["x,y", None], "t": pd.to_datetime(["2020-01-01", None])})
+        frame = pd.DataFrame(
+            {"i": [1, 2], "f": [0.1, NAN], "s": ["x,y", None], "t": pd.to_datetime(["2020-01-01", None])}
+        )
         data, _ = _dumped(format, frame, tmp_path)
         assert data.decode() == '"i","f","s","t"\n1,0.1,"x,y",2020-01-01 00:00:00.000000\n2,,,\n'
-        pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(data), parse_dates=["t"]), frame, check_dtype=False)
+        pd.testing.assert_frame_equal(
+            pd.read_csv(io.BytesIO(data), parse_dates=["t"]), frame, check_dtype=False
+        )
 
     def test_nan_and_null_stay_apart(self, format):
         table, file = pa.table({"a": pa.array([0.5, NAN, None])}), io.BytesIO()

@@ -169,18 +169,22 @@ def test_a_claim_holds_between_processes_and_ends_with_them(backend):
         pass
 
 
-def test_clean_removes_what_crashed_writers_left(backend):
+def test_clean_removes_what_crashed_writers_left(backend, python):
     backend.write("a/k", b"1")
-    path = backend.staging()
-    path.write_bytes(b"half")
-    left = f".d6tstore/claims/{'Task-1'}"
+    script = (
+        "import sys; from d6tstore_plugins.local import LocalBackend; p = LocalBackend(sys.argv[1]).staging()"
+    )
+    half = python(f"{script}; p.write_bytes(b'half'); print(p, end='')", backend.root)
+    left = ".d6tstore/claims/Task-1"
     os.makedirs(os.path.join(backend.root, ".d6tstore/claims"))
     open(os.path.join(backend.root, left), "w").close()
+    mine = backend.staging()
+    mine.write_bytes(b"being written")
     assert backend.clean(before=0) == []
     with backend.claim("Task-2", {}):
-        removed = backend.clean(before=path.stat().st_mtime + 3600)
-    assert sorted(removed) == sorted([os.path.relpath(path, backend.root), left])
-    assert files(backend) == ["a/k"]
+        removed = backend.clean(before=mine.stat().st_mtime + 3600)
+    assert sorted(removed) == sorted([os.path.relpath(half, backend.root), left])
+    assert files(backend) == [os.path.relpath(mine, backend.root), "a/k"]
 
 
 def _race(root, seed):
