@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -244,7 +243,7 @@ class Attempt:
                 "Call self.save(...) for each, or remove it from persist."
             )
         old, task = self.previous, self.task
-        self._write_id = secrets.token_hex(8)
+        self._write_id = os.urandom(8).hex()
         new = Record(
             version=record.VERSION,
             family=self.repository.family(task),

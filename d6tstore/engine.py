@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any
 
 from d6tstore import project, record
 from d6tstore.attempt import Attempt
@@ -129,10 +128,10 @@ class Run:
         plan, graph = self.plan, self.plan.graph
         if id in self._started:
             return
-        if failed := [i for i in graph.inputs[id] if i in self._failed]:
-            if not plan.settled(id):
-                self._fail(id, Outcome(graph.tasks[id], "blocked", f"{graph.tasks[failed[0]]!r} failed"))
-                return
+        failed = [i for i in graph.inputs[id] if i in self._failed] if self._failed else []
+        if failed and not plan.settled(id):
+            self._fail(id, Outcome(graph.tasks[id], "blocked", f"{graph.tasks[failed[0]]!r} failed"))
+            return
         node = plan.nodes[id]
         if not plan.settled(id) and graph.inputs[id]:
             expected, node = node.reason, plan.judge(id)

@@ -109,7 +109,8 @@ def versions() -> dict[str, str]:
     """
     found = {"python": platform.python_version()}
     for name in _REPORTED:
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if isinstance(version, str):
-            found[name] = version
+        if (module := sys.modules.get(name)) is not None:
+            version = getattr(module, "__version__", None)
+            if isinstance(version, str):
+                found[name] = version
     return found

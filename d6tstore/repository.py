@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,7 +95,7 @@ class Repository:
         shown = ",".join(f"{n}={_text(v)}" for n, v in task.parameters_json().items())
         shown = _UNSAFE.sub("_", shown[: 2 * _READABLE])[:_READABLE].lstrip(".")
         folder = f"{shown}-{task.hash}" if shown else task.hash
-        return f"{self.family(task)}/{folder}/{output}-{secrets.token_hex(8)}{suffix}"
+        return f"{self.family(task)}/{folder}/{output}-{os.urandom(8).hex()}{suffix}"
 
     # ----------------------------------------------------------------- reading
 
@@ -195,7 +195,7 @@ class Repository:
         """A record like `old` that follows it."""
         return replace_record(
             old,
-            write_id=secrets.token_hex(8),
+            write_id=os.urandom(8).hex(),
             ancestors=(old.write_id, *old.ancestors)[:ANCESTORS],
             time=record.now(),
             **changes,
@@ -204,7 +204,7 @@ class Repository:
     def restore(self, task: Task, kept: Record, current: Record | None) -> Record:
         """Make a kept version the result again."""
         ancestors = (current.write_id, *current.ancestors)[:ANCESTORS] if current else kept.ancestors
-        new = replace_record(kept, write_id=secrets.token_hex(8), ancestors=ancestors)
+        new = replace_record(kept, write_id=os.urandom(8).hex(), ancestors=ancestors)
         backend = self.backend(task)
         backend.publish(new, current)
         backend.delete(kept.history_key)

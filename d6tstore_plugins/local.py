@@ -106,7 +106,10 @@ class LocalBackend(Backend):
 
     def _fill(self, path: str, data: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        fd = self._create(path, flags)
+        try:
+            fd = os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            fd = self._create(path, flags)
         try:
             written = os.write(fd, data)
             while written < len(data):
@@ -131,7 +134,7 @@ class LocalBackend(Backend):
 
     def _within(self, path: str, action: Any) -> Any:
         """Make the folder of a path and do something in it: others may remove empty folders meanwhile."""
-        folder = os.path.dirname(path)
+        folder = path.rpartition("/")[0]
         for _ in range(20):
             try:
                 os.mkdir(folder)
@@ -227,16 +230,16 @@ class LocalBackend(Backend):
         fd = self._lock(path, key)
         try:
             if fd is not None:
-                try:
+                try:  # noqa: SIM105 - half the time; a claim is taken for every task
                     os.pwrite(fd, msgspec.json.encode(info), 0)
-                except OSError:  # noqa: SIM105
+                except OSError:
                     pass  # for people only: a full disk must not cost the claim
             yield
         finally:
             if fd is not None:
-                try:
+                try:  # noqa: SIM105
                     os.unlink(path)
-                except OSError:  # noqa: SIM105
+                except OSError:
                     pass
                 os.close(fd)
 
@@ -305,8 +308,8 @@ class LocalBackend(Backend):
         what = f"{key!r} in {self.root}"
         if writing and exc.errno in (*_ABSENT, errno.EEXIST):
             return BackendError(
-                f"{what} cannot be written: {exc.strerror}{self._obstacle(key)}. Move away what is in its place, "
-                "or init() another folder."
+                f"{what} cannot be written: {exc.strerror}{self._obstacle(exc, key)}. "
+                "Move away what is in its place, or init() another folder."
             )
         if exc.errno in _ABSENT and not os.path.isfile(self.root):
             return NotFound(f"no object under {what}. It was removed, or never written.")
@@ -320,15 +323,14 @@ class LocalBackend(Backend):
             )
         return BackendError(f"{what}: {exc.strerror}. Check the path of the store.")
 
-    def _obstacle(self, key: str) -> str:
+    def _obstacle(self, exc: OSError, key: str) -> str:
         """What stands where a folder or file of ours belongs, for the message."""
-        path = self._prefix + key
+        path = str(exc.filename2 or exc.filename or self._prefix + key)
         if os.path.isdir(path):
             return f" ({path} is a folder)"
-        while len(path := os.path.dirname(path)) > 1:
-            if os.path.lexists(path):
-                return "" if os.path.isdir(path) else f" ({path} is no folder)"
-        return ""
+        while not os.path.lexists(path):
+            path = os.path.dirname(path)
+        return "" if os.path.isdir(path) else f" ({path} is no folder)"
 
 
 @functools.cache

@@ -71,10 +71,8 @@ def test_names_of_tasks_targets_and_errors():
         assert hasattr(d6tstore.Task, name), name
     for name in "exists load save invalidate uri path".split():
         assert hasattr(Target, name), name
-    for (
-        name
-    ) in "TaskPqPandas TaskCSVPandas TaskJson TaskPickle TaskCache TaskCachePandas TaskAggregator".split():
-        assert issubclass(getattr(d6tstore.tasks, name), d6tstore.Task)
+    for kind in "PqPandas CSVPandas Json Pickle Cache CachePandas Aggregator".split():
+        assert issubclass(getattr(d6tstore.tasks, f"Task{kind}"), d6tstore.Task)
 
 
 def test_error_tree_is_the_one_in_the_docstring():

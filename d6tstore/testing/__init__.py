@@ -1,8 +1,8 @@
 """Conformance tests for backends and formats, ours and everybody else's.
 
 The author of a plug-in subclasses a suite in a test file and gives it one fixture. Every test is a promise
-that the seam makes to the rest of d6tstore. A promise that a plug-in cannot keep is declared, with its reason,
-in `deviations`; the test is then expected to fail.
+that the seam makes to the rest of d6tstore. A promise that a plug-in cannot keep is declared, with its
+reason, in `deviations`; the test is then expected to fail.
 
 ::
 

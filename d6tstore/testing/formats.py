@@ -127,10 +127,8 @@ class FormatTests(Suite):
 
     def test_value_is_refused_with_rule_and_cure(self, format: Format, refusal: Any, tmp_path: Path) -> None:
         value, match = refusal if isinstance(refusal, Refused) else (refusal, "")
-        if format.live and not hasattr(format, "check"):
-            pytest.skip("a live format takes everything")
         with pytest.raises(FormatError, match=match or None) as caught:
-            format.check(value) if format.live else _dumped(format, value, tmp_path)
+            _dumped(format, value, tmp_path)
         assert len(str(caught.value).split(". ")) > 1, f"no cure after the rule: {caught.value}"
 
     def test_refused_value_leaves_nothing(self, format: Format, refusal: Any, store: Store) -> None:
@@ -187,6 +185,8 @@ def _dumped(format: Format, value: Any, folder: Path) -> tuple[bytes, Any]:
         path = folder / f"dumped{format.suffix}"
         format.dump_path(value, path)
         return path.read_bytes(), None
+    if format.live:
+        return b"", format.check(value)  # type: ignore[attr-defined]
     file, schema = io.BytesIO(), None
     if isinstance(format, TableFormat):
         table = format.to_arrow(value)

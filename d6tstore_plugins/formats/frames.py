@@ -8,7 +8,6 @@ refused. Only columns of Python objects are looked at value by value (`objects`)
 from __future__ import annotations
 
 import json
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from d6tstore.errors import FormatError
@@ -43,9 +42,7 @@ def to_arrow(value: Any) -> pa.Table:
     plain, notes = labels.plain(value)
     notes |= _columns(plain)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what it warns of is restored, or refused below
-            table = pa.Table.from_pandas(plain)
+        table = pa.Table.from_pandas(plain)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
         raise FormatError(
             f"column {_culprit(plain)} cannot be stored: {exc}. Give it one type (astype), "

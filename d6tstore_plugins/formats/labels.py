@@ -25,19 +25,17 @@ def plain(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
     changed = frame.copy(deep=False)
     if isinstance(columns, pd.RangeIndex):
         notes["range"] = [columns.start, columns.stop, columns.step]
-    elif str(columns.dtype) in ("object", "bool") and columns.nlevels == 1 and all(map(_encodable, columns)):
+    elif str(columns.dtype) in ("object", "bool") and columns.nlevels == 1:
+        if not all(map(_encodable, columns)):
+            raise _refused(columns, "are neither text nor numbers")
         notes["labels"] = {str(label): _encode(label) for label in columns}
         notes["labels_dtype"] = str(columns.dtype)
         changed.columns = pd.Index([str(label) for label in columns], dtype=object, name=columns.name)
-    if any(name is not None and type(name) is not str for name in columns.names) and all(
-        map(_encodable, columns.names)
-    ):
-        notes["column_names"] = [_encode(name) for name in columns.names]
+    if names := _odd_names(columns):
+        notes["column_names"] = names
         changed.columns = changed.columns.set_names([None] * columns.nlevels)
-    if any(name is not None and type(name) is not str for name in index.names) and all(
-        map(_encodable, index.names)
-    ):
-        notes["index_names"] = [_encode(name) for name in index.names]
+    if names := _odd_names(index):
+        notes["index_names"] = names
         changed.index = changed.index.set_names([None] * index.nlevels)
     levels = _levels(index)
     if any(freqs := [getattr(level, "freqstr", None) if _dated(level) else None for level in levels]):
@@ -106,6 +104,18 @@ def index_range(described: dict[str, Any]) -> pd.RangeIndex:
     import pandas as pd
 
     return pd.RangeIndex(described["start"], described["stop"], described["step"], name=described["name"])
+
+
+def _odd_names(index: Any) -> list[Any] | None:
+    """Names that are no text, which Arrow would make text."""
+    if all(name is None or type(name) is str for name in index.names):
+        return None
+    if not all(map(_encodable, index.names)):
+        raise FormatError(
+            f"the names {list(index.names)} of the index or columns are neither text nor numbers. "
+            "Rename them: df.rename_axis(...)."
+        )
+    return [_encode(name) for name in index.names]
 
 
 def _levels(index: Any) -> list[Any]:

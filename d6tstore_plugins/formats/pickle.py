@@ -20,6 +20,8 @@ class PickleFormat(Format):
         """Write an object, protocol 5."""
         try:
             _pickler()(file, protocol=5).dump(value)
+        except OSError:
+            raise  # the disk's trouble, not the value's
         except Exception as exc:
             raise FormatError(
                 f"a {type(value).__name__} cannot be pickled: {exc}. Save the parts that can be, or "

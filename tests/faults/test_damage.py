@@ -144,7 +144,9 @@ def test_other_bytes_of_the_same_size_are_found_by_checksum_and_force_heals(stor
         task.output().verify()
     (problem,) = store.verify()
     assert (problem.id, problem.key) == (task.id, path.relative_to(path.parents[2]).as_posix())
-    store.run(task, force=task)  # what the message says: the damaged object is not kept, though its content fits
+    store.run(
+        task, force=task
+    )  # what the message says: the damaged object is not kept, though its content fits
     task.output().load(verify=True)
     assert store.verify() == []
 
@@ -366,7 +368,17 @@ def test_files_of_the_user_in_the_folder_are_left_alone(full, path):
 
 # -------------------------------------------------------------------- forged
 
-OUTSIDE = ["../../secret", "/etc/passwd", "a/../../../secret", "", "a//b", "a\0b", "..\\secret", "C:/secret", "./x"]
+OUTSIDE = [
+    "../../secret",
+    "/etc/passwd",
+    "a/../../../secret",
+    "",
+    "a//b",
+    "a\0b",
+    "..\\secret",
+    "C:/secret",
+    "./x",
+]
 
 
 @pytest.mark.parametrize("key", OUTSIDE)
@@ -417,7 +429,13 @@ def test_a_record_cannot_make_us_import_a_format(full, name, monkeypatch):
 def test_every_key_is_checked_by_the_backend_too(any_store):
     backend = any_store.repository.default
     for key in OUTSIDE:
-        for use in (backend.read, backend.delete, backend.exists, backend.open_read, lambda k: backend.write(k, b"")):
+        for use in (
+            backend.read,
+            backend.delete,
+            backend.exists,
+            backend.open_read,
+            lambda k: backend.write(k, b""),
+        ):
             with pytest.raises(InvalidKey):
                 use(key)
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import d6tstore
-from d6tstore.errors import InvalidKey, ParameterError, SaveError, UsageError
+from d6tstore.errors import InvalidKey, ParameterError, RunFailed, SaveError, UsageError
 
 NASTY = [
     "",
@@ -108,7 +108,10 @@ quick = settings(
 @quick
 @given(text=st.text(max_size=200))
 def test_any_text(tmp_path, text):
-    with tempfile.TemporaryDirectory(dir=tmp_path) as folder, d6tstore.use(d6tstore.open(f"{folder}/s")) as store:
+    with (
+        tempfile.TemporaryDirectory(dir=tmp_path) as folder,
+        d6tstore.use(d6tstore.open(f"{folder}/s")) as store,
+    ):
         task = Text(text=text)
         store.run(task)
         check_inside(store, task)
@@ -120,7 +123,10 @@ def test_any_text(tmp_path, text):
 @quick
 @given(items=st.dictionaries(st.text(max_size=20), st.lists(st.text(max_size=20), max_size=3), max_size=3))
 def test_any_nesting(tmp_path, items):
-    with tempfile.TemporaryDirectory(dir=tmp_path) as folder, d6tstore.use(d6tstore.open(f"{folder}/s")) as store:
+    with (
+        tempfile.TemporaryDirectory(dir=tmp_path) as folder,
+        d6tstore.use(d6tstore.open(f"{folder}/s")) as store,
+    ):
         task = Nested(items=items, name=next(iter(items), None))
         store.run(task)
         check_inside(store, task)
@@ -172,11 +178,14 @@ def test_half_a_character_is_refused(text):
         Text(text=text)
 
 
-@pytest.mark.parametrize("name", ["../x", "/x", "", ".x", "a/b", "a\\b", "a\0", "a\nb", "x" * 65, "é", "a:b", "x\n"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/x", "", ".x", "a/b", "a\\b", "a\0", "a\nb", "x" * 65, "é", "a:b", "x\n"]
+)
 def test_names_of_outputs(store, name):
     kind = type("Bad", (d6tstore.tasks.TaskJson,), {"persist": [name, "y"], "run": lambda self: None})
-    with pytest.raises(SaveError, match="persist"):
+    with pytest.raises(RunFailed, match="persist") as caught:
         store.run(kind())
+    assert isinstance(caught.value.__cause__, SaveError)
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a.b", "a/b", "a\0", "a\n", "x" * 65, ".", "..", "é", " "])

@@ -107,8 +107,8 @@ def test_a_full_disk_at_any_byte(store, monkeypatch, kind):
         assert store.verify() == []
     assert failures >= 10
     assert Fit().output().load(verify=True) == {"small": 2, "large": bytes([2]) * 1000}
-    left = {e.key for e in store.repository.default.list() if not e.key.startswith(".d6tstore")}
-    named = {o.key for t in (Get(), Fit()) for r in store.history(t) for o in r.outputs.values()}
+    left = {e.key for e in store.repository.default.list("Fit/")}
+    named = {o.key for r in store.history(Fit()) for o in r.outputs.values()}
     assert left == named, "a failed attempt left objects"
     assert store.repository.default.clean(float("inf")) == []
 
@@ -271,8 +271,7 @@ def test_no_rights(children, tmp_path, how):
     try:
         assert "refused" in children.run(READ_ONLY, root, how)
     finally:
-        for path, _, _ in [(root, 0, 0)]:
-            path.chmod(0o755)
+        root.chmod(0o755)
         for folder, folders, names in os.walk(root):
             for name in [*folders, *names]:
                 os.chmod(os.path.join(folder, name), 0o755)
@@ -324,7 +323,9 @@ def test_a_link_whose_goal_goes_away(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with d6tstore.use(d6tstore.open(tmp_path / "link")) as store:
         store.run(Get())
-        (tmp_path / "real").rmdir() if not any((tmp_path / "real").iterdir()) else shutil.rmtree(tmp_path / "real")
+        (tmp_path / "real").rmdir() if not any((tmp_path / "real").iterdir()) else shutil.rmtree(
+            tmp_path / "real"
+        )
         with pytest.raises(RunFailed) as caught:
             store.run(Get())
         assert f"{tmp_path / 'link'} is no folder" in str(cause(caught))
@@ -348,7 +349,10 @@ def test_a_file_in_place_of_a_folder_inside(store, place):
     assert f"{path} is no folder" in str(error) and "Move away" in str(error)
     store.preview(Fit())
     store.verify()
-    store.gc(older_than=0)
+    try:
+        store.gc(older_than=0)
+    except BackendError as exc:  # no claims can be made
+        assert f"{path} is no folder" in str(exc)
     assert path.read_text() == "mine"
     path.unlink()
     store.run(Fit())
@@ -449,7 +453,9 @@ def test_folders_are_deleted_all_the_time(store):
     def remove():
         while not stop.is_set():
             for name in ("Get", ".d6tstore/tmp", ".d6tstore/claims"):
-                for path in sorted((folder / name).rglob("*"), reverse=True) if (folder / name).exists() else []:
+                for path in (
+                    sorted((folder / name).rglob("*"), reverse=True) if (folder / name).exists() else []
+                ):
                     try:
                         os.rmdir(path)
                     except OSError:

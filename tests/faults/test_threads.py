@@ -175,7 +175,9 @@ def test_interrupt_around_each_write(any_store, monkeypatch, where, moment):
     GEN = 1
     any_store.run(Pair())
     GEN = 2
-    done = interrupted_at(monkeypatch, any_store, "write", lambda key: moment if key.startswith(where) else None)
+    done = interrupted_at(
+        monkeypatch, any_store, "write", lambda key: moment if key.startswith(where) else None
+    )
     with pytest.raises(KeyboardInterrupt):
         any_store.run(Pair(), force=True)
     assert done
@@ -195,7 +197,10 @@ def test_interrupt_while_old_versions_are_trimmed_keeps_the_new_result(any_store
         any_store.run(Pair(), force=True)
     GEN = 4
     interrupted_at(
-        monkeypatch, any_store, "delete", lambda key: "before" if key.startswith(".d6tstore/history/") else None
+        monkeypatch,
+        any_store,
+        "delete",
+        lambda key: "before" if key.startswith(".d6tstore/history/") else None,
     )
     with pytest.raises(KeyboardInterrupt):
         any_store.run(Pair(), force=True)

@@ -171,6 +171,8 @@ REFUSED = {
     "lists of Arrow": Refused(series([[1], None], pd.ArrowDtype(pa.list_(pa.int64()))), "column 'a' would not come back"),
     "categories as labels": Refused(labelled(pd.CategoricalIndex(["a", "b"])), "column labels.*map"), "periods as labels": Refused(labelled(pd.period_range("2020", periods=1)), "column labels.*map"),
     "index of mixed types": Refused(indexed(pd.Index(["x", 1], dtype=object)), r"index"), "nullable index": Refused(indexed(pd.Index(pd.array([5, None], "Int64"))), r"index.*reset_index\(\)"),
+    "objects as labels": Refused(labelled([b"a", "b"]), "column labels.*neither text nor numbers"),
+    "an object as name": Refused(indexed([1]).rename_axis([(1, (2,))]), "names.*neither text.*rename_axis"),
     "attrs": Refused(with_attrs({"x": (1, 2)}), r"attrs.*df.attrs = \{\}"), "a subclass": Refused(type("Sub", (pd.DataFrame,), {})({"a": [1]}), r"got a Sub.*pd.DataFrame\(x\)"),
 }  # fmt: skip
 
@@ -178,6 +180,16 @@ REFUSED = {
 class FrameTests(FormatTests):
     def equal(self, saved, loaded):
         return same_frame(saved, loaded)
+
+    def test_many_rows_come_back_in_order(self, format, tmp_path):
+        numbers = np.random.default_rng(0).integers(0, 2**63, 100_000, dtype="u8")
+        text = [None if n % 7 == 0 else "line\nbreak, \"quote\"" * (n % 3) for n in numbers.tolist()]
+        frame = pd.DataFrame({"n": numbers, "f": numbers.view("f8"), "s": text})
+        same_frame(frame, _loaded(format, _dumped(format, frame, tmp_path), tmp_path))
+
+    def test_a_very_long_text_comes_back(self, format, tmp_path):
+        frame = pd.DataFrame({"a": ["x", "long, \n" * 700_000, None], "b": [1, 2, 3]})
+        same_frame(frame, _loaded(format, _dumped(format, frame, tmp_path), tmp_path))
 
     def test_an_arrow_table_is_stored_too(self, store, format):
         with d6tstore.use(store):
@@ -218,6 +230,9 @@ class TestParquet(FrameTests):
 class TestCsv(FrameTests):
     values = VALUES
     refused = REFUSED | {
+        "years that text cannot tell": Refused(
+            pd.DataFrame({"t": pd.to_datetime([10**12], unit="s").as_unit("s")}), "column 't'.*year.*TaskPqPandas"
+        ),
         "category": Refused(PARQUET["category"], "column 'c' is categorical.*TaskPqPandas"),
         "bytes": Refused(PARQUET["bytes"], "column 'o' of type binary.*TaskPqPandas"),
         "lists": Refused(PARQUET["lists"], "column 'o' of type list.*TaskPqPandas"),
