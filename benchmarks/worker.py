@@ -1,4 +1,4 @@
-"""One measurement in a fresh process: `worker.py CONTENDER ACTION N FOLDER` prints seconds and bytes as JSON."""
+"""One measurement in a fresh process: `worker.py CONTENDER ACTION N FOLDER` prints JSON."""
 
 import gc
 import importlib
@@ -24,11 +24,11 @@ def main(name, action, n, folder):
         contender.warm(folder)
     gc.collect()
     before = resident() if os.path.exists("/proc/self/statm") else 0
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     kept = getattr(contender, action)(int(n), folder)
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "bytes": peak - before, "kept": kept is not None}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "bytes": peak - before, "kept": kept is not None}))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from d6tstore import content, context, files, project, record
 from d6tstore.backend import Backend
@@ -32,8 +35,11 @@ class Attempt:
         inputs: records of its direct inputs by id, frozen from here on.
         previous: the current record of the task.
         code: fingerprint of its code.
+        shape: roles of the inputs, see `Graph.shapes`.
         git: commit of the user's project.
-        anew: write every object, even one whose content is there already: that may be damaged.
+        anew: write every object, even one whose content is there already: that may be damaged; and never
+            restore what it replaces.
+        by_hand: outputs are saved from outside of `run`, so they may be anything.
     """
 
     def __init__(
@@ -43,16 +49,20 @@ class Attempt:
         inputs: Mapping[str, Record],
         previous: Record | None,
         code: Fingerprint,
+        shape: str = "",
         git: str | None = None,
         anew: bool = False,
+        by_hand: bool = False,
     ) -> None:
         self.repository = repository
         self.backend: Backend = repository.backend(task)
         self.inputs = inputs
         self.previous = previous
         self.code = code
+        self.shape = shape
         self.git = git
         self.anew = anew
+        self.by_hand = by_hand
         self.formats = task.formats()
         self.saved: dict[str, Output] = {}
         self.metrics: dict[str, Any] = {}
@@ -61,6 +71,11 @@ class Attempt:
         self.files = files.observe(task, repository.root, previous.files if previous else {}, required=True)
         self.task: Any = object.__new__(type(task))
         self.task.__dict__.update(task.__dict__, _attempt=self)
+
+    @classmethod
+    def of(cls, job: Any, previous: Record | None, anew: bool = False) -> Attempt:
+        """The attempt at a job of the engine, following a record."""
+        return cls(job.repository, job.task, job.inputs, previous, job.code, job.shape, job.git, anew)
 
     # -------------------------------------------------- what `self.*` calls in run
 
@@ -82,10 +97,18 @@ class Attempt:
                 "Correct the name, or add it to persist."
             )
         checked = _metrics(task, metrics) if metrics else {}
-        for name, item in named.items():
-            replaced = self.saved.get(name)
-            self.saved[name] = self._store(name, item)
-            self._drop(replaced)
+        stored: dict[str, Output] = {}
+        try:
+            for name, item in named.items():
+                stored[name] = self._store(name, item)
+        except BaseException:
+            for output in stored.values():
+                self._drop(output)
+            raise
+        replaced = [self.saved[name] for name in stored if name in self.saved]
+        self.saved |= stored
+        for output in replaced:
+            self._drop(output)
         self.metrics |= checked
 
     def log(self, task: Task, metrics: Mapping[str, Any]) -> None:
@@ -133,8 +156,11 @@ class Attempt:
         kept = format.check(value)
         key = self.repository.object_key(self.task, name, format.suffix)
         self.backend.hold(key, kept)
-        contents = {id: found.content for id, found in self.inputs.items()}
-        return Output(key, shown, derived_content(self.task, self.code.code, contents, name))
+        made_from = {id: found.content for id, found in self.inputs.items()}
+        made_from |= {file: observed.content for file, observed in self.files.items()}
+        if self.by_hand:
+            made_from[key] = ""
+        return Output(key, shown, derived_content(self.repository, self.task, self.code.code, made_from, name))
 
     def _store_table(self, name: str, shown: str, format: TableFormat, value: Any) -> Output:
         table = format.to_arrow(value)
@@ -254,6 +280,7 @@ class Attempt:
             code=self.code.code,
             functions=self.code.functions,
             inputs={id: Input(found.content) for id, found in self.inputs.items()},
+            shape=self.shape,
             files=self.files,
             outputs={name: self.saved[name] for name in self.formats},
             metrics=self.metrics,
@@ -266,6 +293,8 @@ class Attempt:
             write_id=self._write_id,
             ancestors=(old.write_id, *old.ancestors)[:ANCESTORS] if old else (),
         )
+        if old is not None and self.anew:
+            old = replace(old, restorable=False)
         return self.repository.publish(task, new, old)
 
 
@@ -343,5 +372,11 @@ def _metrics(task: Task, metrics: Mapping[str, Any]) -> dict[str, Any]:
                 f"{task!r}: metric {name!r} is a {type(value).__name__}; metrics are numbers, text, bools or None. "
                 "Convert it (float(x)), or save it as an output."
             )
+        if isinstance(value, float) and not math.isfinite(value):
+            value = str(value)  # JSON has no word for it; `compare` makes it a number again
         plain[name] = value
+    try:
+        record.encode_values(plain)
+    except UnicodeEncodeError as exc:
+        raise SaveError(f"{task!r}: a metric is no valid Unicode ({exc.reason}). Clean the text.") from None
     return plain

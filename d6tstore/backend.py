@@ -179,7 +179,7 @@ class Backend(ABC):
         """The object that `hold` was given. Raises NotFound when it is gone."""
         raise NotFound(f"no live object under {key!r} in {self!r}. Run its task again.")
 
-    def clean(self, before: float) -> list[str]:
+    def clean(self, before: float) -> Sequence[str]:
         """Remove what crashed writers left before a time (Unix seconds); returns what it removed."""
         return []
 

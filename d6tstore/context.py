@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from d6tstore.errors import NotInitialised
 
 if TYPE_CHECKING:
-    from d6tstore.engine import Attempt
+    from d6tstore.attempt import Attempt
     from d6tstore.store import Store
 
 _default: Store | None = None

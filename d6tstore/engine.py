@@ -3,63 +3,65 @@
 from __future__ import annotations
 
 import logging
+import os
+import pickle
 import queue
-import threading
 import time
+import traceback
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
-from d6tstore import project, record
+from d6tstore import project
 from d6tstore.attempt import Attempt
-from d6tstore.errors import ExternalAbsent, Held, RecordError
-from d6tstore.fingerprint import Fingerprint
-from d6tstore.plan import ABSENT, CUT_OFF, FORCED, MISSING, UPSTREAM, Node, Plan, State, stale
+from d6tstore.errors import D6tstoreError, ExternalAbsent, RecordError, UsageError, WorkerError
+from d6tstore.fingerprint import Fingerprint, changed
+from d6tstore.plan import ABSENT, CUT_OFF, Code, FORCED, MISSING, UPSTREAM, Node, Plan, State, stale
 from d6tstore.record import Record
 from d6tstore.report import Outcome, Report
 from d6tstore.repository import Repository
 from d6tstore.task import Task
 
 log = logging.getLogger("d6tstore")
+BY_HAND = "by hand"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One task to compute: everything that a worker needs, picklable."""
+    """One task to compute or restore: everything that a worker needs, picklable.
+
+    `seen` is the write id of the record that the plan judged, `pid` the process that planned.
+    """
 
     repository: Repository
     task: Task
     inputs: Mapping[str, Record]
+    shape: str
     code: Fingerprint
     reason: str
-    seen: str | None  # write id of the record that the plan judged
-    git: str | None
+    git: str | None = None
+    seen: str | None = None
+    restore: Record | None = None
+    pid: int = field(default_factory=os.getpid)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a job returns: `ran` is False if somebody else computed the task meanwhile."""
+    """What a job returns: `ran`, `restored`, or `reused` if somebody else computed the task meanwhile."""
 
     record: Record
-    ran: bool
+    action: str
 
 
 def execute(job: Job) -> Done:
     """Compute one task under its claim. Runs in a thread or process of the executor."""
-    task, repository = job.task, job.repository
-    backend = repository.backend(task)
-    key = f"{repository.family(task)}-{task.hash}"
-    info = {"who": project.author(), "host": project.host(), "pid": project.pid(), "since": record.now()}
-    wait = 0.01
-    while True:
-        try:
-            with backend.claim(key, info):
-                return _compute(job)
-        except Held as held:
-            who = " ".join(f"{k}={v}" for k, v in held.info.items())
-            log.info("%r is being computed (%s); waiting", task, who)
-            threading.Event().wait(wait)
-            wait = min(wait * 1.5, 1.0)
+    if os.getpid() == job.pid:
+        return job.repository.claimed(job.task, lambda: _compute(job))
+    try:
+        _check_worker(job)
+        return job.repository.claimed(job.task, lambda: _compute(job))
+    except BaseException as exc:
+        raise _portable(exc) from None
 
 
 def _compute(job: Job) -> Done:
@@ -68,16 +70,41 @@ def _compute(job: Job) -> Done:
         current = repository.read_one(task)
     except RecordError:
         current = None  # damaged: that is why it runs
-    if current is not None and current.write_id != job.seen:
+    if current is not None and current.write_id != job.seen and job.reason not in (FORCED, BY_HAND):
         # Somebody published between the plan and our claim: plan this one again.
         contents = {id: found.content for id, found in job.inputs.items()}
-        fresh = not stale(repository, task, current, job.code, contents)
-        if fresh and job.reason != FORCED and not repository.missing([(task, current)]):
-            return Done(current, ran=False)
-    attempt = Attempt(repository, task, job.inputs, current, job.code, job.git, anew=job.reason == FORCED)
+        fresh = not stale(repository, task, current, job.code, contents, job.shape)
+        if fresh and not repository.missing([(task, current)]):
+            return Done(current, "reused")
+    if job.restore is not None and not repository.missing([(task, job.restore)]):
+        return Done(repository.restore(task, job.restore, current), "restored")
+    attempt = Attempt.of(job, current, anew=job.reason == FORCED)
     with attempt.running() as bound:
         bound.run()
-        return Done(attempt.commit(), ran=True)
+        return Done(attempt.commit(), "ran")
+
+
+def _check_worker(job: Job) -> None:
+    """A worker that imported other code than was planned must not put its result under the planned hash."""
+    cls = type(job.task)
+    if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
+        return  # travelled by value
+    here = Code(job.repository).of(job.task)
+    if here.code != job.code.code and not any("(bytecode)" in label for label in here.functions):
+        raise UsageError(
+            f"{job.task!r}: the worker process imported other code than the one that planned "
+            f"({', '.join(changed(job.code.functions, here.functions))}). Start the run again."
+        )
+
+
+def _portable(exc: BaseException) -> BaseException:
+    """The exception, or one that can leave this process with its text and traceback."""
+    try:
+        pickle.loads(pickle.dumps(exc))
+        return exc
+    except Exception:  # noqa: BLE001 - whatever a class of the user does when it is pickled
+        text = "".join(traceback.format_exception(exc))
+        return WorkerError(f"{type(exc).__name__}: {exc}. It does not pickle; in the worker process:\n{text}")
 
 
 @dataclass(slots=True)
@@ -85,7 +112,8 @@ class Run:
     """One run of a plan, on an executor or, without one, in the calling thread.
 
     A task is judged again when its inputs are settled, with the content that they really have: that is the
-    early cut-off. Inputs of a task that runs must be here: an evicted one runs first.
+    early cut-off. Inputs of a task that runs must be here: an evicted one runs first. If that gives it other
+    content, tasks that were reused may be stale: `again` says so.
     """
 
     plan: Plan
@@ -98,6 +126,7 @@ class Run:
     _failed: set[str] = field(default_factory=set)
     _started: set[str] = field(default_factory=set)
     _git: str | None = None
+    again: bool = False
 
     def run(self) -> Report:
         """Run until nothing is left that can run."""
@@ -132,26 +161,33 @@ class Run:
         if failed and not plan.settled(id):
             self._fail(id, Outcome(graph.tasks[id], "blocked", f"{graph.tasks[failed[0]]!r} failed"))
             return
-        node = plan.nodes[id]
-        if not plan.settled(id) and graph.inputs[id]:
-            expected, node = node.reason, plan.judge(id)
-            plan.nodes[id] = node
-            if expected == UPSTREAM and plan.settled(id) and node.restore is None:
-                node.reason = CUT_OFF
+        try:
+            node = self._judge(id)
+        except (D6tstoreError, OSError) as error:
+            self._fail(id, Outcome(graph.tasks[id], "failed", "cannot be planned", error=error))
+            return
+        lacking = [i for i in graph.inputs[id] if i in self._blocking or plan.nodes[i].state is State.EVICTED]
         if node.state is State.EXTERNAL or (node.task.external and node.reason == MISSING):
-            error = ExternalAbsent(f"{node.task!r} is external and its result is not here: {ABSENT}.")
-            self._fail(id, Outcome(node.task, "failed", node.reason, error=error))
-        elif node.restore is not None:
-            restored = plan.repository.restore(node.task, node.restore, node.record)
-            self._settle(id, restored, Outcome(node.task, "restored", node.reason, record=restored))
-        elif plan.settled(id):
+            absent = ExternalAbsent(f"{node.task!r} is external and its result is not here: {ABSENT}.")
+            self._fail(id, Outcome(node.task, "failed", node.reason, error=absent))
+        elif plan.settled(id) and node.restore is None:
             self._settle(id, node.record, Outcome(node.task, "reused", node.reason, record=node.record))
-        elif lacking := [
-            i for i in graph.inputs[id] if i in self._blocking or plan.nodes[i].state is State.EVICTED
-        ]:
+        elif lacking and node.restore is None:
             self._fetch(id, lacking)
         else:
             self._submit(id, node, done)
+
+    def _judge(self, id: str) -> Node:
+        """State of a task whose inputs are settled, with the content that they really have."""
+        plan = self.plan
+        node = plan.nodes[id]
+        if plan.settled(id) or not plan.graph.inputs[id]:
+            return node
+        expected, node = node.reason, plan.judge(id)
+        if expected == UPSTREAM and plan.settled(id, node) and node.restore is None:
+            node.reason = CUT_OFF
+        plan.nodes[id] = node
+        return node
 
     def _fetch(self, id: str, lacking: list[str]) -> None:
         """Compute evicted inputs again before the task that loads them."""
@@ -168,19 +204,27 @@ class Run:
     def _submit(self, id: str, node: Node, done: queue.SimpleQueue[Future[Done]]) -> None:
         plan = self.plan
         self._started.add(id)
-        inputs = {i: plan.records[i] for i in plan.graph.inputs[id]}
-        seen = node.record.write_id if node.record else None
-        job = Job(plan.repository, node.task, inputs, plan.code.of(node.task), node.reason, seen, self._git)
-        log.info("%r runs: %s", node.task, node.reason)
+        job = Job(
+            repository=plan.repository,
+            task=node.task,
+            inputs={i: plan.records[i] for i in plan.graph.inputs[id] if i in plan.records},
+            shape=plan.graph.shapes.get(id, ""),
+            code=plan.code.of(node.task),
+            reason=node.reason,
+            git=self._git,
+            seen=node.record.write_id if node.record else None,
+            restore=node.restore,
+        )
+        log.info("%r %s: %s", node.task, "is restored" if node.restore else "runs", node.reason)
         started = time.perf_counter()
-        if self.executor is not None:
-            future = self.executor.submit(execute, job)
-            self._active[future] = id, started
-            future.add_done_callback(done.put)
-            return
         try:
+            if self.executor is not None:
+                future = self.executor.submit(execute, job)
+                self._active[future] = id, started
+                future.add_done_callback(done.put)
+                return
             result = execute(job)
-        except Exception as exc:  # noqa: BLE001 - as an executor does: the report carries it, Ctrl-C goes through
+        except (Exception, SystemExit) as exc:  # as an executor: the report carries it, Ctrl-C goes through
             self._error(id, started, exc)
         else:
             self._result(id, result)
@@ -201,11 +245,11 @@ class Run:
 
     def _result(self, id: str, result: Done) -> None:
         node = self.plan.nodes[id]
-        action = "ran" if result.ran else "reused"
-        reason = node.reason if result.ran else "computed by somebody else meanwhile"
-        outcome = Outcome(
-            node.task, action, reason, result.record.seconds if result.ran else 0.0, None, result.record
-        )
+        reason = node.reason if result.action != "reused" else "computed by somebody else meanwhile"
+        seconds = result.record.seconds if result.action == "ran" else 0.0
+        outcome = Outcome(node.task, result.action, reason, seconds, None, result.record)
+        if id in self._blocking and self.plan.known(id) not in (None, result.record.content):
+            self.again = True
         self._settle(id, result.record, outcome)
 
     def _settle(self, id: str, found: Record | None, outcome: Outcome) -> None:

@@ -27,6 +27,7 @@ A message names the object, the rule that it broke and the cure.
     │   ├── Collision           another task has the same id
     │   └── ExternalAbsent      somebody else's result is not here
     ├── PluginError             a backend or format that is not installed, broken, or claimed twice
+    ├── WorkerError             an exception that cannot leave its worker process, as text
     └── RunFailed               tasks failed; `.report` has all, `__cause__` the first one's exception
 """
 
@@ -135,6 +136,10 @@ class ExternalAbsent(ResultError):
 
 class PluginError(D6tstoreError):
     """A plug-in is not installed, broken, or its name is claimed twice."""
+
+
+class WorkerError(D6tstoreError):
+    """An exception of a task that does not pickle: its text and traceback, as they were in the worker."""
 
 
 class RunFailed(D6tstoreError):

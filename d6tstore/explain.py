@@ -41,6 +41,7 @@ class Explanation:
 
 def explain(plan: Plan, task: Task) -> Explanation:
     """Everything that is known about the state of a task; see `Store.why`."""
+    task = plan.graph.tasks[plan.graph.roots[0]]  # in its newest definition
     node = plan[task]
     details: list[str] = []
     found = node.record
@@ -71,7 +72,8 @@ def _all_changes(plan: Plan, task: Task, found: Record) -> list[str]:
     reasons = [
         predicates.other_module(task, found),
         predicates.changed_code(found, plan.code.of(task)),
-        predicates.changed_input(found, inputs),
+        predicates.changed_format(task, found),
+        predicates.changed_input(found, inputs, plan.graph.shapes.get(task.id, "")),
         predicates.changed_file(task, found, plan.repository),
     ]
     check = plan.repository.check_of(task)
@@ -90,9 +92,11 @@ def compare(store: Store, tasks: list[Task]) -> pd.DataFrame:
     for task in tasks:
         node = plan[task]
         found = node.restore or node.record
-        row: dict[str, Any] = {"task": task.family, **task.parameters}
+        row: dict[str, Any] = {"task": task.family}
+        for name, value in task.parameters.items():
+            row[f"{name}_parameter" if name in ("task", *_LAST) else name] = value
         for name, value in (found.metrics if found else {}).items():
-            row[f"{name}_metric" if name in row else name] = value
+            row[f"{name}_metric" if name in row or name in _LAST else name] = _number(value)
         row["state"] = str(node.state)
         row["seconds"] = found.seconds if found else None
         row["rows"] = found.rows if found else None
@@ -100,6 +104,11 @@ def compare(store: Store, tasks: list[Task]) -> pd.DataFrame:
         rows.append(row)
     names = list(dict.fromkeys(name for row in rows for name in row if name not in _LAST))
     return pd.DataFrame(rows, columns=[*names, *_LAST])
+
+
+def _number(value: Any) -> Any:
+    """A metric as it was logged: JSON has no word for NaN and infinities."""
+    return float(value) if value in ("nan", "inf", "-inf") else value
 
 
 _LAST = ("state", "seconds", "rows", "bytes")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+from blake3 import blake3
+
 from d6tstore.errors import GraphError
-from d6tstore.task import Task, flatten, latest
+from d6tstore.task import Task, flatten, latest, newest
 
 
 class Graph:
@@ -19,6 +21,8 @@ class Graph:
     Attributes:
         tasks: task by id, in topological order, aggregators included.
         inputs: ids of the direct inputs by id; aggregators replaced by what they stand for.
+        shapes: which input plays which role, by id: a hash of what `requires` returned, where that says more
+            than the order of `inputs`.
         children: ids of what `requires` returned, aggregators as they are.
         targets: ids of the tasks that were asked for, aggregators replaced.
 
@@ -38,6 +42,8 @@ class Graph:
         self.tasks: dict[str, Task] = {}
         self.inputs: dict[str, tuple[str, ...]] = {}
         self.children: dict[str, tuple[str, ...]] = {}
+        self.shapes: dict[str, str] = {}
+        self._required: dict[str, Any] = {}
         self._classes: dict[str, type[Task]] = {}
         self._latest: dict[type[Task], type[Task]] = {}
         self.roots = [self._visit(task) for task in _checked(targets)]
@@ -46,6 +52,8 @@ class Graph:
     def _visit(self, root: Task) -> str:
         """Depth first, on our own stack: a chain may be longer than Python's."""
         root = self._newest(root)
+        if root.id in self.tasks:
+            self._same(root)
         stack = [(root, self._open(root))] if root.id not in self.tasks else []
         path = dict.fromkeys(task.id for task, _ in stack)
         while stack:
@@ -59,7 +67,9 @@ class Graph:
                     raise GraphError(
                         f"cycle: {ring}. A task cannot need itself; remove one of these requires."
                     )
-                if child.id not in self.tasks:
+                if child.id in self.tasks:
+                    self._same(child)
+                else:
                     stack.append((child, self._open(child)))
                     path[child.id] = None
                     break
@@ -69,17 +79,49 @@ class Graph:
                 self.tasks[task.id] = task
                 children = self.children[task.id] = tuple(dict.fromkeys(self.children[task.id]))
                 self.inputs[task.id] = self._leaves(children)
+                if task.id in self._required and not task.aggregates:
+                    roles = self._roles(self._required[task.id])
+                    self.shapes[task.id] = blake3(roles.encode()).hexdigest(length=8)
         return root.id
+
+    def _roles(self, required: Any) -> str:
+        """What `requires` returned as text, the same for every order of a dict."""
+        if isinstance(required, Mapping):
+            return "{%s}" % ",".join(sorted(f"{k!r}:{self._roles(v)}" for k, v in required.items()))
+        if isinstance(required, Task):
+            id = self._newest(required).id
+            return self._roles(self._required.get(id)) if required.aggregates else id
+        return "[%s]" % ",".join(map(self._roles, required or ()))
+
+    def _same(self, task: Task) -> None:
+        """Tasks that differ in insignificant parameters only are one task: so they must read the same."""
+        known = self.tasks[task.id]
+        if known != task and not task.external:
+            mine, theirs = ({t.id for t in _checked(t.requires(), t)} for t in (task, known))
+            if mine != theirs:
+                raise GraphError(
+                    f"{task!r} and {known!r} are one task, for they differ in insignificant parameters only, but they "
+                    "require different tasks. Make the parameter significant."
+                )
 
     def _open(self, task: Task) -> Iterator[Task]:
         self.children[task.id] = ()
-        return iter(() if task.external else _checked(task.requires(), task))
+        if task.external:
+            return iter(())
+        required = task.requires()
+        wanted = _checked(required, task)
+        if not (required is None or isinstance(required, Task) or _is_plain(required, wanted)) or any(
+            reader.aggregates for reader in (task, *wanted)
+        ):
+            self._required[task.id] = required
+        return iter(wanted)
 
     def _newest(self, task: Task) -> Task:
         """The task in the newest definition of its class, the only one of its family."""
         cls = type(task)
-        newest = self._latest.get(cls) or self._latest.setdefault(cls, latest(cls))
-        task = task if newest is cls else newest(**task.parameters)
+        if cls not in self._latest:
+            self._latest[cls] = latest(cls)
+        task = task if self._latest[cls] is cls else newest(task)
         known = self._classes.setdefault(task.family, type(task))
         if known is not type(task):
             raise GraphError(
@@ -143,6 +185,12 @@ def _checked(shape: Any, reader: Task | None = None) -> list[Task]:
                 "must become a list."
             )
     return found
+
+
+def _is_plain(required: Any, tasks: list[Task]) -> bool:
+    """A list of different tasks: its order says it all."""
+    flat = isinstance(required, list | tuple) and all(isinstance(task, Task) for task in required)
+    return flat and len(required) == len({task.id for task in tasks})
 
 
 def _where(cls: type) -> str:

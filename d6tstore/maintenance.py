@@ -95,7 +95,7 @@ def forget(repository: Repository, keep: set[str]) -> list[str]:
 def _dismissed(found: Record) -> Record:
     from msgspec.structs import replace
 
-    return replace(found, restorable=False)
+    return replace(found, restorable=False, replaced=found.replaced or record.now())
 
 
 def collect(repository: Repository, dry_run: bool, older_than: float) -> Garbage:

@@ -37,7 +37,7 @@ class Field:
         description: for help and documentation.
     """
 
-    __slots__ = ("_default", "default", "description", "name", "significant", "type")
+    __slots__ = ("_default", "default", "description", "located", "loose", "name", "significant", "type")
 
     def __init__(self, type: Any, default: Any, significant: bool, description: str) -> None:
         self.type = type
@@ -45,15 +45,21 @@ class Field:
         self.significant = significant
         self.description = description
         self.name = ""
+        self.located = _mentions(type, PurePath)
+        self.loose = type is not MISSING and _mentions(type, Any)
         self._default: Any = MISSING
 
     def __repr__(self) -> str:
         default = "" if self.default is MISSING else f", default={self.default!r}"
         return f"Parameter({self.name!r}{default})"
 
-    def bind(self, name: str, annotation: Any) -> Field:
-        """This field under its name in a class, with the annotation of that class."""
+    def bind(self, name: str, annotation: Any, inherited: Field | None = None) -> Field:
+        """This field under its name in a class, with the annotation of that class, else the type inherited."""
         kind = self.type if self.type is not MISSING else annotation
+        if kind is MISSING and inherited is not None:
+            bound = Field(inherited.type, self.default, inherited.significant, inherited.description)
+            bound.name = name
+            return bound
         if kind is MISSING:
             kind = Any if self.default is MISSING or self.default is None else type(self.default)
         bound = Field(kind, self.default, self.significant, self.description)
@@ -81,19 +87,22 @@ class Field:
             return value
         value = _plain(value)
         try:
-            value = msgspec.convert(value, self.type, strict=not isinstance(value, str), dec_hook=_decode)
+            if self.loose:
+                value = _plain_only(value)
+            lax = isinstance(value, str)
+            value = msgspec.convert(value, self.type, strict=not lax, dec_hook=_decode, str_keys=True)
             check_stable(to_json(value))
         except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as exc:
             raise ParameterError(
                 f"{task}: parameter {self.name!r} must be {type_name(self.type)}, got {_short(value)} "
-                f"({exc}). {_cure(self.type)}"
+                f"({exc}). {_cure(self.loose)}"
             ) from None
         return value
 
 
-def _cure(kind: Any) -> str:
-    if kind is Any:
-        return "Use text, numbers, dates, enums, paths, or lists, tuples and dicts of those."
+def _cure(loose: bool) -> str:
+    if loose:
+        return "Use text, numbers, bools, None, lists or dicts of those; or declare a type: x: date."
     return "Pass a value of that type, or change the annotation of the parameter."
 
 
@@ -117,6 +126,28 @@ def _plain(value: Any) -> Any:
     """Scalars of numpy as those of Python, so that a loop over an array makes the same tasks as a list."""
     if type(value).__module__ == "numpy" and "numpy" in sys.modules:
         return value.item() if getattr(value, "shape", None) == () else value.tolist()
+    return value
+
+
+def _mentions(kind: Any, wanted: Any) -> bool:
+    """True if a type is `wanted` or has it within; a bare list, dict, ... holds anything."""
+    if kind is wanted or (isinstance(kind, type) and isinstance(wanted, type) and issubclass(kind, wanted)):
+        return True
+    if kind in (list, dict, tuple, set, frozenset):
+        return wanted is Any
+    return any(_mentions(part, wanted) for part in get_args(kind) if part is not ...)
+
+
+def _plain_only(value: Any) -> Any:
+    """Without a declared type, only what JSON tells apart: else a date and its text would be one task."""
+    if isinstance(value, list | tuple):
+        return [_plain_only(_plain(item)) for item in value]
+    if type(value) is dict:
+        if stray := [key for key in value if type(key) is not str]:
+            raise TypeError(f"key {stray[0]!r} is no text")
+        return {key: _plain_only(_plain(item)) for key, item in value.items()}
+    if type(value) not in PLAIN:
+        raise TypeError(f"{type(value).__name__} in a parameter without a declared type")
     return value
 
 
@@ -146,6 +177,8 @@ def to_json(value: Any) -> Any:
 
 def encode(values: dict[str, Any]) -> bytes:
     """Parameters as canonical JSON: what the identity of a task is the hash of."""
+    if any(type(value) is dict for value in values.values()):
+        values = to_json(values)  # keys as text
     return msgspec.json.encode(values, enc_hook=_encode, order="deterministic")
 
 

@@ -12,7 +12,7 @@ from d6tstore.errors import GraphError, RecordError
 from d6tstore.fingerprint import Fingerprint, changed, fingerprint
 from d6tstore.graph import Graph
 from d6tstore.record import Record, combine
-from d6tstore.repository import Repository, derived_content, format_of
+from d6tstore.repository import Repository, derived_content, format_name, format_of
 from d6tstore.task import Task
 
 UPSTREAM = "upstream will run"
@@ -72,14 +72,20 @@ class Code:
         cls = type(task)
         known = self._known.get(cls)
         if known is None:
-            if cls.version is not None:
-                known = Fingerprint(f"version {cls.version}", {})
-            elif cls.external:
+            if cls.external:
                 known = Fingerprint("external", {})
+            elif cls.version is not None and _versioned(cls):
+                known = Fingerprint(f"version {cls.version}", {})
             else:
                 known = fingerprint(cls, root=self._root, track=cls.track)
             self._known[cls] = known
         return known
+
+
+def _versioned(cls: type[Task]) -> bool:
+    """A version speaks for the `run` that it stands beside or below, not for one that a subclass writes."""
+    first = next(k for k in cls.__mro__ if "version" in vars(k) or "run" in vars(k))
+    return "version" in vars(first)
 
 
 def other_module(task: Task, found: Record) -> str | None:
@@ -92,7 +98,7 @@ def other_module(task: Task, found: Record) -> str | None:
 
 def changed_code(found: Record, code: Fingerprint) -> str | None:
     """The code is not the one that made the record."""
-    if found.code == code.code:
+    if found.code == code.code or any(code.code == by.code for by in found.accepted):
         return None
     if found.code.startswith("version ") or code.code.startswith("version "):
         return f"code changed: {_named(found.code)} is now {_named(code.code)}"
@@ -100,15 +106,26 @@ def changed_code(found: Record, code: Fingerprint) -> str | None:
     return f"code of {', '.join(what) or 'another version of d6tstore'}"
 
 
-def changed_input(found: Record, inputs: Mapping[str, str | None]) -> str | None:
-    """An input has other content than the one that was read. None in `inputs`: not known yet."""
+def changed_format(task: Task, found: Record) -> str | None:
+    """An output is declared in another format than it was stored in."""
+    for name, declared in task.formats().items():
+        if name in found.outputs and found.outputs[name].format != format_name(declared):
+            return f"format of output {name} changed"
+    return None
+
+
+def changed_input(found: Record, inputs: Mapping[str, str | None], shape: str) -> str | None:
+    """An input has other content, or plays another role, than when it was read. None in `inputs`: not known yet."""
     for id, content in inputs.items():
         if id not in found.inputs:
             return f"input {_family(id)} added"
         if content is not None and found.inputs[id].content != content:
             return f"input {_family(id)} changed"
     gone = [id for id in found.inputs if id not in inputs]
-    return f"input {_family(gone[0])} removed" if gone else None
+    if gone:
+        return f"input {_family(gone[0])} removed"
+    reordered = shape != found.shape or (not shape and list(inputs) != list(found.inputs))
+    return "roles of inputs changed" if reordered else None
 
 
 def _family(id: str) -> str:
@@ -136,6 +153,7 @@ def stale(
     found: Record,
     code: Fingerprint,
     inputs: Mapping[str, str | None],
+    shape: str,
 ) -> str | None:
     """The first reason why a record is not the result of a task as it is now; None if it is."""
     if task.external:
@@ -145,7 +163,8 @@ def stale(
         return None
     return (
         (check == "code" and (other_module(task, found) or changed_code(found, code)))
-        or changed_input(found, inputs)
+        or changed_format(task, found)
+        or changed_input(found, inputs, shape)
         or changed_file(task, found, repository)
         or None
     )
@@ -199,11 +218,12 @@ class Plan:
             pending = any(not self.settled(i) for i in inputs)
             return Node(task, State.AGGREGATE, UPSTREAM if pending else "")
         found = self.records.get(id)
-        if id in self.forced:
+        if id in self.forced and not task.external:
             return Node(task, State.PENDING, FORCED, found)
         if found is None:
             return self._without_record(id, task, inputs)
-        reason = stale(self.repository, task, found, self.code.of(task), inputs)
+        shape = self.graph.shapes.get(id, "")
+        reason = stale(self.repository, task, found, self.code.of(task), inputs, shape)
         if reason:
             kept = None if unknown else self._kept(task, inputs)
             if kept:
@@ -240,22 +260,28 @@ class Plan:
         known = {id: content for id, content in inputs.items() if content is not None}
         if len(known) < len(inputs):
             return None
-        return combine(
-            {name: derived_content(task, self.code.of(task).code, known, name) for name in formats}
-        )
+        raw = {name: file.content for name, file in files.observe(task, self.repository.root, {}).items()}
+        code = self.code.of(task).code
+        return combine({name: derived_content(self.repository, task, code, known | raw, name) for name in formats})
 
     def _kept(self, task: Task, inputs: Mapping[str, str | None]) -> Record | None:
         """A kept version that agrees with code, parameters and inputs as they are now."""
         code = self.code.of(task)
+        shape = self.graph.shapes.get(task.id, "")
         for kept in self.repository.history(task):
-            if kept.restorable and not stale(self.repository, task, kept, code, inputs):
+            if kept.restorable and not stale(self.repository, task, kept, code, inputs, shape):
                 if task.id not in self.repository.missing([(task, kept)]):
                     return kept
         return None
 
-    def settled(self, id: str) -> bool:
-        """True if nothing is left to do for a task."""
-        node = self.nodes[id]
+    def known(self, id: str) -> str | None:
+        """Content of the current record of a task; None without one."""
+        found = self.records.get(id)
+        return found.content if found else None
+
+    def settled(self, id: str, node: Node | None = None) -> bool:
+        """True if nothing is left to do for a task, as it stands or as `node` says."""
+        node = node or self.nodes[id]
         if node.state is State.AGGREGATE:
             return not node.reason
         return node.state in (State.COMPLETE, State.EVICTED) and node.reason != MISSING

@@ -61,9 +61,9 @@ class Acceptance(msgspec.Struct, frozen=True, gc=False):
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The result of one task. Replaced as a whole, never edited.
 
-    `params` holds the significant parameters as JSON values, `insignificant` the others. `inputs` maps the
-    id of every direct input to its content. `ancestors` are the write ids of earlier records, newest first.
-    `restorable` turns False when the user asked to compute anew.
+    `params` holds the significant parameters as JSON values, `insignificant` the others. `inputs` maps the id
+    of every direct input to its content, in order; `shape` tells their roles (see `Graph.shapes`).
+    `ancestors` are the write ids of earlier records, newest first. `restorable` turns False when the user asked to compute anew; `replaced` is when it moved to the history.
     """
 
     version: int
@@ -75,6 +75,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     code: str
     functions: dict[str, str] = {}
     inputs: dict[str, Input] = {}
+    shape: str = ""
     files: dict[str, File] = {}
     outputs: dict[str, Output]
     metrics: dict[str, Any] = {}
@@ -89,6 +90,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     ancestors: tuple[str, ...] = ()
     accepted: tuple[Acceptance, ...] = ()
     restorable: bool = True
+    replaced: str = ""
 
     @property
     def id(self) -> str:
@@ -173,6 +175,11 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def encode(record: Record) -> bytes:
     """A record as JSON."""
     return _encoder.encode(record)
+
+
+def encode_values(values: Mapping[str, Any]) -> bytes:
+    """Metrics as JSON. Raises UnicodeEncodeError."""
+    return _encoder.encode(values)
 
 
 def decode(data: bytes, key: str) -> Record:

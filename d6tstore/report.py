@@ -36,9 +36,14 @@ class Report:
         """Note what became of a task."""
         self._outcomes[outcome.task.id] = outcome
 
-    def drop(self, task: Task) -> None:
-        """Forget a task, because it runs after all."""
-        self._outcomes.pop(task.id, None)
+    def merge(self, later: Report) -> None:
+        """Take in what a second pass did: what ran in either pass ran."""
+        self.seconds += later.seconds
+        first = self._outcomes
+        self._outcomes = {
+            id: first[id] if outcome.action == "reused" and id in first else outcome
+            for id, outcome in later._outcomes.items()
+        }
 
     def sort(self, order: Iterable[str]) -> None:
         """Put the outcomes into the order of these ids."""

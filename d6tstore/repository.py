@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace as replace_record
 
 from d6tstore import content, project, record, registry
 from d6tstore.backend import Backend, check_key
-from d6tstore.errors import BackendError, Collision, InvalidKey, RecordError, UsageError
+from d6tstore.errors import BackendError, Collision, Held, InvalidKey, RecordError, UsageError
 from d6tstore.record import ANCESTORS, Record
 from d6tstore.task import Task
 
+T = TypeVar("T")
+log = logging.getLogger("d6tstore")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_=,.+-]+")
 _READABLE = 80  # characters of parameters in a folder name, for people
 
@@ -78,7 +82,10 @@ class Repository:
 
     def backends(self) -> list[Backend]:
         """All backends, each once, the default first."""
-        return list(dict.fromkeys([self.default, *self.named.values()]))
+        found: dict[Any, Backend] = {}
+        for backend in (self.default, *self.named.values()):
+            found.setdefault(backend if backend.holds_live else backend.url, backend)
+        return list(found.values())
 
     def family(self, task: Task) -> str:
         """Family of a task in this store."""
@@ -170,7 +177,7 @@ class Repository:
         for key, data in backend.read_many([entry.key for entry in entries]).items():
             with contextlib.suppress(RecordError, Collision):
                 found.append(self.checked(record.decode(data, key), task))
-        return sorted(found, key=lambda r: r.time, reverse=True)
+        return sorted(found, key=lambda r: r.replaced, reverse=True)
 
     def family_records(self, task: Task) -> list[Record]:
         """Current records of all tasks of a family, newest first; damaged ones are left out."""
@@ -185,11 +192,30 @@ class Repository:
     def publish(self, task: Task, new: Record, previous: Record | None) -> Record:
         """Make a record the result of its task; the one before it becomes a kept version."""
         backend = self.backend(task)
-        backend.publish(new, previous)
+        backend.publish(new, None if previous is None else replace_record(previous, replaced=record.now()))
         if previous is not None:
             with contextlib.suppress(BackendError):  # the result is out: what is left goes with the next one
                 self.trim(task, backend)
         return new
+
+    def claimed(self, task: Task, action: Callable[[], T]) -> T:
+        """Do it while nobody else computes the task; wait for who does. Records must be read again inside."""
+        key = f"{self.family(task)}-{task.hash}"
+        info = {"who": project.author(), "host": project.host(), "pid": project.pid(), "since": record.now()}
+        backend, wait = self.backend(task), 0.01
+        while True:
+            try:
+                claim = backend.claim(key, info)
+                claim.__enter__()
+            except Held as held:
+                who = " ".join(f"{k}={v}" for k, v in held.info.items())
+                log.info("%r is being computed (%s); waiting", task, who)
+                threading.Event().wait(wait)
+                wait = min(wait * 1.5, 1.0)
+                continue
+            with contextlib.ExitStack() as stack:
+                stack.push(claim)
+                return action()
 
     def successor(self, old: Record, **changes: Any) -> Record:
         """A record like `old` that follows it."""
@@ -204,16 +230,18 @@ class Repository:
     def restore(self, task: Task, kept: Record, current: Record | None) -> Record:
         """Make a kept version the result again."""
         ancestors = (current.write_id, *current.ancestors)[:ANCESTORS] if current else kept.ancestors
-        new = replace_record(kept, write_id=os.urandom(8).hex(), ancestors=ancestors)
+        new = replace_record(kept, write_id=os.urandom(8).hex(), ancestors=ancestors, replaced="")
         backend = self.backend(task)
-        backend.publish(new, current)
-        backend.delete(kept.history_key)
-        self.trim(task, backend)
+        backend.publish(new, None if current is None else replace_record(current, replaced=record.now()))
+        with contextlib.suppress(BackendError):  # the result is out: what is left goes with the next one
+            backend.delete(kept.history_key)
+            self.trim(task, backend)
         return new
 
     def trim(self, task: Task, backend: Backend) -> None:
         """Forget the oldest kept versions beyond `keep_versions`; their objects go with `gc`."""
-        for old in self.history(task)[self.keep_versions :]:
+        kept = [old for old in self.history(task) if old.restorable]
+        for old in kept[self.keep_versions :]:
             backend.delete(old.history_key)
 
     def invalidate(self, task: Task) -> bool:
@@ -234,7 +262,8 @@ class Repository:
         else:
             known = current is not None
         if current is not None:
-            backend.write(current.history_key, record.encode(replace_record(current, restorable=False)))
+            dismissed = replace_record(current, restorable=False, replaced=record.now())
+            backend.write(dismissed.history_key, record.encode(dismissed))
         backend.delete(record.record_key(self.family(task), task.hash))
         return known
 
@@ -277,7 +306,10 @@ def kept_format(name: str, task: Task, output: str) -> Any:
     return registry.format_of(name)
 
 
-def derived_content(task: Task, code: str, inputs: Mapping[str, str], name: str) -> str:
-    """Content of a value that has no bytes: what it was made from."""
+def derived_content(
+    repository: Repository, task: Task, code: str, inputs: Mapping[str, str], name: str
+) -> str:
+    """Content of a value that has no bytes: what it was made from (`inputs`: contents of tasks and files)."""
+    code = code if repository.check_of(task) == "code" else ""
     text = "\0".join([task.id, code, name, *(f"{k}={v}" for k, v in sorted(inputs.items()))])
     return content.of_bytes(text.encode())

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d6tstore import context, explain, maintenance, registry
-from d6tstore.attempt import Attempt
 from d6tstore.backend import Backend
+from d6tstore.by_hand import ByHand, refuse_inside_run
 from d6tstore.engine import Run
-from d6tstore.errors import GraphError, NeverRun, RecordError, UndeclaredLoad, UsageError
+from d6tstore.errors import GraphError, NeverRun, UsageError
 from d6tstore.graph import Graph
 from d6tstore.plan import Code, Plan, State
-from d6tstore.project import author, commit
-from d6tstore.record import Acceptance, Input, Record, now
+from d6tstore.project import author
+from d6tstore.record import Acceptance, Record, now
 from d6tstore.report import Report
 from d6tstore.repository import Repository
 from d6tstore.target import outputs, targets
-from d6tstore.task import Task, flatten
+from d6tstore.task import Task, flatten, newest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +38,7 @@ class Store:
 
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
-        self._by_hand: dict[str, Attempt] = {}
+        self._by_hand = ByHand(repository)
 
     def __repr__(self) -> str:
         return f"Store({self.repository.default.url!r})"
@@ -78,23 +80,17 @@ class Store:
             >>> store.run(One()).ran, store.run(One()).ran
             ([One()], [])
         """
-        if running := context.attempt.get():
-            raise UndeclaredLoad(
-                f"{running.task!r} calls run() inside its own run(): what it needs would stay hidden. "
-                "Declare it in requires."
-            )
+        refuse_inside_run(context.attempt.get(), "d6tstore.run()")
         if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
             raise UsageError(f"workers = {workers!r} must be a whole number, 1 or more, or None.")
-        plan = self.plan(tasks, force)
-        if executor is not None or workers in (None, 1):
-            report = Run(plan, executor).run()
-        else:
-            with ThreadPoolExecutor(workers, "d6tstore") as pool:
-                try:
-                    report = Run(plan, pool).run()
-                except BaseException:
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    raise
+        with contextlib.ExitStack() as stack:
+            if executor is None and workers not in (None, 1):
+                executor = stack.enter_context(_pool(workers))
+            report, again = Report(), True
+            while again:
+                current = Run(self.plan(tasks, force), executor)
+                report.merge(current.run())
+                again, force = current.again, None
         report.raise_failures()
         return report
 
@@ -124,57 +120,27 @@ class Store:
 
     def output(self, task: Task) -> Any:
         """See `Task.output`."""
-        return targets(task, lambda t: outputs(self.repository, t))
+        return targets(newest(task), lambda t: outputs(self.repository, t))
 
     def input(self, task: Task) -> Any:
         """See `Task.input`."""
-        return targets(task.requires(), lambda t: outputs(self.repository, t))
+        return targets(newest(task).requires(), lambda t: outputs(self.repository, t))
 
     def save(self, task: Task, value: Any, metrics: Mapping[str, Any] | None = None) -> None:
-        """Save by hand, outside of `run`: the result is there once all declared outputs are saved."""
-        attempt = self._by_hand.get(task.id) or self._attempt(task)
-        try:
-            attempt.save(attempt.task, value, metrics)
-            if attempt.whole:
-                attempt.commit()
-        except BaseException:
-            attempt.discard()
-            self._by_hand.pop(task.id, None)
-            raise
-        if attempt.whole:
-            self._by_hand.pop(task.id, None)
-        else:
-            self._by_hand[task.id] = attempt
+        """See `Task.save`."""
+        self._by_hand.save(newest(task), value, metrics)
 
     def log(self, task: Task, metrics: Mapping[str, Any]) -> None:
-        """See `Task.log`. With outputs that are being saved by hand, else refused."""
-        if task.id not in self._by_hand:
-            raise UsageError(f"{task!r}: log() belongs into run(). By hand: save(value, metrics={{...}}).")
-        self._by_hand[task.id].log(self._by_hand[task.id].task, metrics)
+        """See `Task.log`."""
+        self._by_hand.log(newest(task), metrics)
 
     def run_by_hand(self, task: Task) -> None:
         """`task.run()` called by hand: as the engine does, for this task only."""
-        attempt = self._attempt(task)
-        with attempt.running() as bound:
-            bound.run()
-            attempt.commit()
-
-    def _attempt(self, task: Task) -> Attempt:
-        graph = Graph(task)
-        inputs: dict[str, Record] = {}
-        for id in graph.inputs[task.id]:
-            found = self.repository.read_one(graph.tasks[id])
-            if found is None:
-                raise NeverRun(
-                    f"{task!r} reads {graph.tasks[id]!r}, which has no result yet. Run that first."
-                )
-            inputs[id] = found
-        try:
-            previous = self.repository.read_one(task)
-        except RecordError:
-            previous = None
-        root = self.repository.root
-        return Attempt(self.repository, task, inputs, previous, Code(self.repository).of(task), commit(root))
+        refuse_inside_run(context.attempt.get(), f"{task!r}.run()")
+        if task.aggregates:
+            self.run(task)
+        else:
+            self._by_hand.run(newest(task))
 
     # ------------------------------------------------------------------ reset
 
@@ -206,7 +172,8 @@ class Store:
         return self._forget(graph, graph.tasks)
 
     def _forget(self, graph: Graph, ids: Iterable[str]) -> list[Task]:
-        tasks = [graph.tasks[id] for id in graph.tasks if id in set(ids)]
+        wanted = set(ids)
+        tasks = [task for id, task in graph.tasks.items() if id in wanted]
         kept = [task for task in tasks if not task.aggregates and not task.external]
         return [task for task in kept if self.repository.invalidate(task)]
 
@@ -233,21 +200,23 @@ class Store:
         Raises:
             NeverRun: a task has no result to accept.
         """
-        code, accepted = Code(self.repository), []
-        for task in flatten(tasks):
-            found = self.repository.read_one(task)
-            if found is None:
-                raise NeverRun(f"{task!r} has no result that an edit could leave as it is. Run it.")
-            new, module = code.of(task), type(task).__module__
-            if found.code == new.code and found.module == module:
-                continue
-            by = Acceptance(author(), now(), found.code)
-            following = self.repository.successor(
-                found, code=new.code, functions=new.functions, module=module, accepted=(*found.accepted, by)
-            )
-            self.repository.backend(task).publish(following)
-            accepted.append(task)
-        return accepted
+        graph, code = Graph(tasks), Code(self.repository)
+        wanted = [graph.tasks[id] for id in graph.targets if not graph.tasks[id].external]
+        return [task for task in wanted if self.repository.claimed(task, functools.partial(self._accept, task, code))]
+
+    def _accept(self, task: Task, code: Code) -> bool:
+        found = self.repository.read_one(task)
+        if found is None:
+            raise NeverRun(f"{task!r} has no result that an edit could leave as it is. Run it.")
+        new, module = code.of(task), type(task).__module__
+        if found.code == new.code and found.module == module:
+            return False
+        by = Acceptance(author(), now(), found.code)
+        following = self.repository.successor(
+            found, code=new.code, functions=new.functions, module=module, accepted=(*found.accepted, by)
+        )
+        self.repository.backend(task).publish(following)
+        return True
 
     def gc(self, dry_run: bool = False, older_than: float = maintenance.GRACE) -> maintenance.Garbage:
         """Remove objects that no record refers to, invalidated versions and debris of crashed runs.
@@ -330,6 +299,8 @@ def open(
     known = {f.name for f in dataclasses.fields(Repository)} - {"default", "named"}
     settings = {name: options.pop(name) for name in list(options) if name in known}
     if "trusted" in settings:
+        if isinstance(settings["trusted"], str):
+            raise UsageError(f"trusted = {settings['trusted']!r} must be a list of names: [{settings['trusted']!r}].")
         settings["trusted"] = frozenset(settings["trusted"])
     if "root" in settings:
         settings["root"] = Path(settings["root"]).resolve()
@@ -365,11 +336,21 @@ def grid(cls: type[Task], **values: Any) -> list[Task]:
         >>> d6tstore.grid(Train, model=["ols", "svm"], folds=3)
         [Train(model='ols', folds=3), Train(model='svm', folds=3)]
     """
-    single = str | bytes | Mapping
+    single = (str, bytes, Mapping)
     lists = [
         list(v) if isinstance(v, Iterable) and not isinstance(v, single) else [v] for v in values.values()
     ]
     return [cls(**dict(zip(values, combination, strict=True))) for combination in itertools.product(*lists)]
+
+
+@contextlib.contextmanager
+def _pool(workers: int | None) -> Iterator[Executor]:
+    with ThreadPoolExecutor(workers, "d6tstore") as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def _forced(graph: Graph, force: Any) -> set[str]:
@@ -382,6 +363,7 @@ def _forced(graph: Graph, force: Any) -> set[str]:
     for item in flatten(list(force) if isinstance(force, set | frozenset) else force):
         if isinstance(item, type):
             found = {id for id, task in graph.tasks.items() if task.family == getattr(item, "family", None)}
+            found = {leaf for id in found for leaf in (graph.inputs[id] if graph.tasks[id].aggregates else [id])}
         elif isinstance(item, Task):
             found = {item.id} & set(graph.tasks)
             found = set(graph.inputs[item.id]) if found and item.aggregates else found
@@ -396,5 +378,3 @@ def _forced(graph: Graph, force: Any) -> set[str]:
         named |= found
     return named
 
-
-__all__ = ["Input", "State", "Store", "grid", "open"]

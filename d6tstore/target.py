@@ -55,6 +55,7 @@ class Target:
         return self._found([self.name])
 
     def _found(self, names: list[str]) -> Record:
+        self._declared()
         found = self._pinned or self.repository.read_one(self.task)
         if found is None or (absent := [name for name in names if name not in found.outputs]):
             name = self.name if found is None else absent[0]
@@ -76,6 +77,7 @@ class Target:
 
     def exists(self) -> bool:
         """True if there is a record and an object of the size that it says. Says nothing of staleness."""
+        self._declared()
         found = self._pinned or self.repository.read_one(self.task)
         if found is None or self.name not in found.outputs:
             return False
@@ -111,12 +113,6 @@ class Target:
 
     def _load(self, names: list[str], version: str | None = None, verify: bool = False) -> dict[str, Any]:
         """Values of several outputs of the task, all from one record."""
-        running = context.attempt.get()
-        if running is not None and self._pinned is None:
-            raise UndeclaredLoad(
-                f"{running.task!r} loads {self.task!r} without declaring it: a hidden input makes stale results. "
-                f"Add {type(self.task).__name__} to requires and load it through self.input()."
-            )
         found = self._found(names) if version is None else self._version(version, names)
         while True:
             values: dict[str, Any] = {}
@@ -134,6 +130,15 @@ class Target:
                     ) from None
                 found = newer  # a writer replaced it between our two reads
 
+    def _declared(self) -> None:
+        """Refuse what would be a hidden input of the task that runs."""
+        running = context.attempt.get()
+        if running is not None and self._pinned is None:
+            raise UndeclaredLoad(
+                f"{running.task!r} loads {self.task!r} without declaring it: a hidden input makes stale results. "
+                f"Add {type(self.task).__name__} to requires and load it through self.input()."
+            )
+
     def _same(self, old: Record, new: Record, names: list[str]) -> bool:
         """May `new` stand for `old`? A running task loads just what it was promised."""
         if not set(names) <= set(new.outputs):
@@ -141,6 +146,7 @@ class Target:
         return self._pinned is None or all(old.outputs[n].content == new.outputs[n].content for n in names)
 
     def _version(self, version: str, names: list[str]) -> Record:
+        self._declared()
         current = self.repository.read_one(self.task)
         kept = [*([current] if current else []), *self.repository.history(self.task)]
         for found in kept:

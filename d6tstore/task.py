@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ _SETTINGS = frozenset(
     ("aggregates", "backend", "check", "external", "files", "format", "persist", "track", "version")
 )
 _FINAL = frozenset(("fields", "formats", "hash", "id", "parameters", "parameters_json"))
+_NO_PLAIN_FUNCTION = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _epoch = 0  # grows when a class is defined again (a notebook cell): what was derived from the old one is void
 _defined: set[tuple[str, str]] = set()
 
@@ -99,7 +101,7 @@ class Task:
             _epoch += 1
         _defined.add(name)
         cls._framework = cls.__module__.split(".")[0] in ("d6tstore", "d6tstore_plugins")
-        base = next((b for b in cls.__mro__[1:] if issubclass(b, Task) and not b._framework), None)
+        base = next((b for b in cls.__mro__[1:] if issubclass(b, Task) and _is_somebodys(b)), None)
         cls.family = base.family if base and cls.__dict__.get("external") else cls.__name__
         if not cls.family.isidentifier() or len(cls.family.encode()) > _LONGEST_FAMILY:
             raise ParameterError(
@@ -112,13 +114,14 @@ class Task:
             )
         cls._fields_epoch = -1
         cls._own = _declare(cls)
-        if run := cls.__dict__.get("run"):
-            cls.run = _runnable(run)  # type: ignore[method-assign]
+        if cls.run is not Task.run and not hasattr(cls.run, "_binds"):  # written in the class, or in a mixin that is no task
+            cls.run = _runnable(cls, cls.run)  # type: ignore[method-assign]
 
     def __init__(self, **values: Any) -> None:
         cls = type(self)
         fields = cls.fields()
         state = self.__dict__
+        located = False
         for name, field in fields.items():
             if name in values:
                 value = field.convert(values.pop(name), cls.__name__)
@@ -133,6 +136,7 @@ class Task:
                 state.setdefault("_mutable", {})[name] = value
             else:
                 state[name] = value
+            located = located or field.located
         if values:
             known = ", ".join(fields) or "no parameters"
             unknown = ", ".join(map(repr, values))
@@ -140,6 +144,9 @@ class Task:
                 f"{cls.__name__} has no parameter {unknown}; it has {known}. "
                 "Correct the name, or declare it in the class."
             )
+        if located:  # paths are relative to the project that we are in now, wherever the process goes later
+            state["_json"] = self.parameters_json(True), self.parameters_json(False)
+            self.hash  # noqa: B018
 
     def __getattr__(self, name: str) -> Any:
         """Value of a mutable parameter: a copy, for a task is frozen."""
@@ -165,6 +172,9 @@ class Task:
 
     def parameters_json(self, significant: bool = True) -> dict[str, Any]:
         """The significant (or the other) parameters as JSON values, as the record holds them."""
+        if "_json" in self.__dict__:
+            known: tuple[dict[str, Any], dict[str, Any]] = self.__dict__["_json"]
+            return known[not significant]
         fields = type(self).fields()
         return {
             name: value
@@ -199,7 +209,7 @@ class Task:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Task):
             return NotImplemented
-        return type(self) is type(other) and self.parameters == other.parameters
+        return type(self) is type(other) and self.id == other.id and self.parameters == other.parameters
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -386,6 +396,10 @@ def requires(*classes: Any, **named: Any) -> Any:
         )
 
     def decorate(cls: type[Task]) -> type[Task]:
+        if "_requires" in vars(cls):
+            raise GraphError(f"{cls.__name__} is decorated with requires twice. Name all classes in one.")
+        for upstream in flatten(shape):
+            cls._own |= _new_defaults(cls, upstream.fields())
         cls._requires = Requirement(shape)
         cls._fields_epoch = -1
         return cls
@@ -400,6 +414,12 @@ def latest(cls: type[Task]) -> type[Task]:
         found = getattr(found, part, None)
     same = isinstance(found, type) and issubclass(found, Task) and found.__qualname__ == cls.__qualname__
     return found if same else cls
+
+
+def newest(task: Task) -> Task:
+    """The task in the newest definition of its class. Raises ParameterError if that takes other parameters."""
+    cls = latest(type(task))
+    return task if cls is type(task) else cls(**task.parameters)
 
 
 def flatten(shape: Any) -> Iterator[Any]:
@@ -424,8 +444,18 @@ def map_shape(shape: Any, function: Any) -> Any:
     return None if shape is None else function(shape)
 
 
-def _runnable(run: Any) -> Any:
+def _is_somebodys(cls: type[Task]) -> bool:
+    """A task class with a `run` of its own, or declared external: not only a base with settings."""
+    return not cls._framework and (cls.run is not Task.run or cls.external)
+
+
+def _runnable(cls: type[Task], run: Any) -> Any:
     """`run`, such that a call by hand binds and commits as the engine does."""
+    if getattr(getattr(run, "__code__", None), "co_flags", 0) & _NO_PLAIN_FUNCTION:
+        raise GraphError(
+            f"{cls.__name__}.run is a generator or coroutine: it would never run. Make it a plain function; declare "
+            "what it needs in requires."
+        )
 
     @functools.wraps(run)
     def wrapper(self: Task) -> Any:
@@ -433,6 +463,7 @@ def _runnable(run: Any) -> Any:
             return run(self)
         return context.current().run_by_hand(self)
 
+    wrapper._binds = True  # type: ignore[attr-defined]
     return wrapper
 
 
@@ -457,10 +488,30 @@ def _declare(cls: type[Task]) -> dict[str, tuple[Any, Field]]:
                 f"{cls.__name__}: parameter {name!r} has the name of a method or setting of Task. Rename it."
             )
         own[name] = annotation, value if isinstance(value, Field) else Field(MISSING, value, True, "")
+    for base in cls.__mro__:
+        stray = [n for n, v in vars(base).items() if isinstance(v, Field)] if base is not cls else []
+        if stray:
+            raise ParameterError(
+                f"{cls.__name__}: parameter {stray[0]!r} is declared in {base.__name__}, which is no task class. "
+                f"Make it one: class {base.__name__}(d6tstore.Task)."
+            )
+        own |= {n: d for n, d in _new_defaults(cls, getattr(base, "_own", {})).items() if n not in own}
     for name in own:
         if name in vars(cls):
             delattr(cls, name)  # a task holds its values itself; mutable ones behind __getattr__
     return own
+
+
+def _new_defaults(cls: type[Task], known: Any) -> dict[str, tuple[Any, Field]]:
+    """Plain class attributes with the name of an inherited parameter: its new default."""
+    found: dict[str, tuple[Any, Field]] = {}
+    for name in known:
+        value = vars(cls).get(name, MISSING)
+        if value is not MISSING and not hasattr(value, "__get__"):
+            upstream = known[name] if isinstance(known[name], Field) else Field(MISSING, MISSING, True, "")
+            found[name] = MISSING, Field(upstream.type, value, upstream.significant, upstream.description)
+            delattr(cls, name)
+    return found
 
 
 def _collect(cls: type[Task]) -> dict[str, Field]:
@@ -470,12 +521,20 @@ def _collect(cls: type[Task]) -> dict[str, Field]:
         own = vars(klass).get("_own")
         if own:
             hints = _hints(klass) if any(a is not MISSING for a, _ in own.values()) else {}
-            fields |= {name: field.bind(name, hints.get(name, MISSING)) for name, (_, field) in own.items()}
+            for name, (_, field) in own.items():
+                fields[name] = field.bind(name, hints.get(name, MISSING), fields.get(name))
     if cls._requires is not None:
         for upstream in cls._requires.classes():
             for name, field in upstream.fields().items():
-                if not hasattr(cls, name):  # a method or constant of that name hides the parameter
-                    fields.setdefault(name, field)
+                if hasattr(cls, name):  # a method or property of that name hides the parameter
+                    continue
+                if field.significant and not fields.setdefault(name, field).significant:
+                    if name in cls._own:
+                        raise ParameterError(
+                            f"{cls.__name__}: parameter {name!r} is significant in {upstream.__name__}, whose result "
+                            "it changes, so it cannot be insignificant here. Remove significant=False."
+                        )
+                    fields[name] = field
     return fields
 
 

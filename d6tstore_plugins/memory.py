@@ -1,8 +1,9 @@
-"""Backend `memory`: the memory of this process. For tests, and for what is cheaper to compute than to keep."""
+"""Backend `memory`: memory of this process. For tests, and for what is cheaper to compute than to keep."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 import uuid
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from d6tstore.backend import Backend, Entry, check_key
-from d6tstore.errors import Held, NotFound
+from d6tstore.errors import Held, NotFound, Unsupported
 
 
 class MemoryBackend(Backend):
@@ -34,7 +35,7 @@ class MemoryBackend(Backend):
         self._known[self.name] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _named, (self.name, self.url)
+        return _named, (self.name, self.url, os.getpid())
 
     def read(self, key: str) -> bytes:
         """Bytes under a key; see `Backend.read`."""
@@ -97,7 +98,48 @@ class MemoryBackend(Backend):
                 del self._claims[key]
 
 
-def _named(name: str, url: str) -> MemoryBackend:
+class ForeignMemory(Backend):
+    """The memory of another process: every use says that it cannot be reached."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    holds_live = True
+
+    def _refusal(self) -> Unsupported:
+        return Unsupported(
+            f"{self.url} is the memory of another process. Run with threads (workers=), or keep the results of these "
+            "tasks in a folder."
+        )
+
+    def read(self, key: str) -> bytes:
+        """Refused."""
+        raise self._refusal()
+
+    def write(self, key: str, data: bytes | Path) -> None:
+        """Refused."""
+        raise self._refusal()
+
+    def delete(self, key: str) -> None:
+        """Refused."""
+        raise self._refusal()
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Refused."""
+        raise self._refusal()
+
+    def hold(self, key: str, value: Any) -> None:
+        """Refused."""
+        raise self._refusal()
+
+    def held(self, key: str) -> Any:
+        """Refused."""
+        raise self._refusal()
+
+
+def _named(name: str, url: str, pid: int) -> Backend:
+    if pid != os.getpid():
+        return ForeignMemory(url)
     if name not in MemoryBackend._known:
         backend = MemoryBackend(url)
         backend.name = name

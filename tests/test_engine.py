@@ -462,3 +462,114 @@ def test_graph_errors_come_before_anything_runs(store):
     with pytest.raises(GraphError):
         store.run(Bad())
     assert not Number().output().exists()
+
+
+class Hidden(d6tstore.tasks.TaskJson):
+    how: str
+
+    def run(self):
+        other = Number().output()
+        if self.how == "path":
+            self.save(other.path.read_text())
+        elif self.how == "exists":
+            self.save(other.exists())
+        elif self.how == "run by hand":
+            Number(n=5).run()
+        elif self.how == "version":
+            self.save(other.load(version="x"))
+
+
+@pytest.mark.parametrize("how", ["path", "exists", "run by hand", "version"])
+def test_further_hidden_inputs(store, how):
+    store.run(Number())
+    with pytest.raises(RunFailed) as caught:
+        store.run(Hidden(how=how))
+    assert isinstance(caught.value.__cause__, UndeclaredLoad)
+
+
+class Unportable(Exception):
+    def __init__(self, a, b):
+        super().__init__(f"{a} and {b}")
+
+
+class Raises(d6tstore.tasks.TaskJson):
+    n: int = 1
+
+    def run(self):
+        raise Unportable(self.n, 2)
+
+
+class Cached(d6tstore.tasks.TaskCache):
+    def run(self):
+        self.save(1)
+
+
+def test_what_a_process_pool_cannot_do_is_said(store):
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        with pytest.raises(RunFailed, match="Unportable: 1 and 2. It does not pickle") as caught:
+            store.run([Raises(), Number(n=3)], executor=pool)
+        assert caught.value.report.ran == [Number(n=3)]
+        with pytest.raises(RunFailed, match="memory of another process"):
+            store.run(Cached(), executor=pool)
+
+
+def test_the_end_of_the_interpreter_is_a_failure_of_the_task(store):
+    class Exits(d6tstore.tasks.TaskJson):
+        def run(self):
+            raise SystemExit(3)
+
+    with pytest.raises(RunFailed, match="SystemExit"):
+        store.run([Exits(), Number()])
+    assert Number().complete()
+
+
+def test_a_failed_save_keeps_what_was_saved_before(store):
+    two = Two(mode="x")
+    two.save({"frame": pd.DataFrame({"x": [1]})})
+    with pytest.raises(FormatError):
+        two.save({"model": 1, "note": {1}})
+    two.save({"model": 1, "note": 1})
+    assert two.output()["note"].load() == 1
+    assert store.gc(older_than=0).keys == []
+
+
+def test_metrics_that_json_has_no_word_for(store):
+    class Diverges(d6tstore.tasks.TaskJson):
+        rows: int = 7
+        task: str = "mine"
+
+        def run(self):
+            self.save(1, metrics={"loss": float("nan"), "worst": -np.inf, "seconds": 3})
+
+    store.run(Diverges())
+    row = store.compare(Diverges()).iloc[0]
+    assert np.isnan(row.loss) and row.worst == -np.inf and row.seconds_metric == 3
+    assert (row.rows_parameter, row.task_parameter, row.task) == (7, "mine", "Diverges")
+
+    class Odd(d6tstore.tasks.TaskJson):
+        def run(self):
+            self.save(1, metrics={"text": "\ud800"})
+
+    with pytest.raises(RunFailed, match="no valid Unicode"):
+        store.run(Odd())
+
+
+def test_aggregators_by_hand(store):
+    class All(d6tstore.tasks.TaskAggregator):
+        def requires(self):
+            return [Number(n=1), Number(n=2)]
+
+    All().run()
+    assert All().complete()
+    with pytest.raises(UsageError, match="only stands for other tasks"):
+        All().save(3)
+
+
+def test_one_folder_under_two_names_is_one_backend(tmp_path):
+    store = d6tstore.open(tmp_path / "s", backends={"same": tmp_path / "s"})
+    with d6tstore.use(store):
+        store.run(Number())
+        Number().output().path.unlink()
+        assert len(store.verify()) == 1
+    with pytest.raises(UsageError, match="must be a list"):
+        d6tstore.open(tmp_path / "s", trusted="team")

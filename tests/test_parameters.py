@@ -256,7 +256,8 @@ def test_subclasses_inherit_and_override():
 
 def test_families():
     class Prices(d6tstore.tasks.TaskJson):
-        pass
+        def run(self):
+            self.save(1)
 
     class Theirs(Prices):
         external = True
@@ -292,3 +293,110 @@ def test_unresolvable_annotation():
 
     with pytest.raises(ParameterError, match="cannot be resolved"):
         Odd()
+
+
+@pytest.mark.parametrize("kind", [Any, list, dict, list[Any], dict[str, Any]])
+@pytest.mark.parametrize("value", [dt.date(2024, 1, 1), Colour.RED, Path("x"), {1}, b"x", {1: 2}, Decimal(1)])
+def test_without_a_type_nothing_that_json_would_merge(kind, value):
+    Loose = type("Loose", (d6tstore.tasks.TaskJson,), {"__annotations__": {"x": kind}})
+    wrapped = {"k": value} if kind in (dict, dict[str, Any]) else [value] if kind is not Any else value
+    with pytest.raises(ParameterError, match="declare a type"):
+        Loose(x=wrapped)
+
+
+def test_keys_that_are_no_text_where_the_type_says_so():
+    class Typed(d6tstore.tasks.TaskJson):
+        weights: dict[int, float] = {1: 0.5}
+
+    assert Typed(weights={2: 1}).weights == {2: 1.0}
+    assert Typed(weights={2: 1}).id != Typed(weights={3: 1}).id
+    assert Typed(**Typed(weights={2: 1}).parameters_json()) == Typed(weights={2: 1})
+
+
+def test_significance_is_inherited():
+    class Loose(d6tstore.tasks.TaskJson):
+        seed: int = d6tstore.Parameter(default=0, significant=False)
+
+    class Strict(d6tstore.tasks.TaskJson):
+        seed: int = 0
+
+    @d6tstore.requires(Loose, Strict)
+    class Both(d6tstore.tasks.TaskJson):
+        pass
+
+    assert Both(seed=1).id != Both(seed=2).id
+
+    @d6tstore.requires(Strict)
+    class Wrong(d6tstore.tasks.TaskJson):
+        seed: int = d6tstore.Parameter(default=0, significant=False)
+
+    with pytest.raises(ParameterError, match="cannot be insignificant here"):
+        Wrong()
+
+    class ByHand(d6tstore.tasks.TaskJson):
+        seed: int = d6tstore.Parameter(default=0, significant=False)
+
+        def requires(self):
+            return Strict(seed=self.seed)
+
+    from d6tstore.graph import Graph
+
+    with pytest.raises(GraphError, match="Make the parameter significant"):
+        Graph([ByHand(seed=1), ByHand(seed=2)])
+
+
+def test_new_defaults():
+    class Get(d6tstore.tasks.TaskJson):
+        rate: float = 0.5
+        items: list[int] = [1]
+
+    class Child(Get):
+        rate = 1
+        items = [2]
+
+    assert Child() == Child(rate=1.0, items=[2]) and type(Child().rate) is float
+
+    @d6tstore.requires(Get)
+    class Clean(d6tstore.tasks.TaskJson):
+        rate = 2
+
+    assert Clean().requires() == Get(rate=2.0) and Clean(rate=3).requires() == Get(rate=3.0)
+
+
+def test_definitions_that_are_refused():
+    class Get(d6tstore.tasks.TaskJson):
+        pass
+
+    with pytest.raises(GraphError, match="decorated with requires twice"):
+
+        @d6tstore.requires(Get)
+        @d6tstore.requires(Get)
+        class Twice(d6tstore.tasks.TaskJson):
+            pass
+
+    class Mixin:
+        p = d6tstore.Parameter(default=3)
+
+    with pytest.raises(ParameterError, match="declared in Mixin, which is no task class"):
+
+        class Mixed(Mixin, d6tstore.tasks.TaskJson):
+            pass
+
+    for flawed in ("def run(self):\n    yield 1", "async def run(self):\n    pass"):
+        body = {}
+        exec(flawed, body)
+        with pytest.raises(GraphError, match="generator or coroutine"):
+            type("Flawed", (d6tstore.tasks.TaskJson,), {"run": body["run"]})
+
+
+def test_external_classes_of_a_common_base():
+    class Project(d6tstore.tasks.TaskJson):
+        check = "content"
+
+    class Prices(Project):
+        external = True
+
+    class Rates(Project):
+        external = True
+
+    assert Prices.family == "Prices" and Prices().id != Rates().id

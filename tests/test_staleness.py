@@ -409,3 +409,121 @@ def test_why_says_everything(store, flow):
     assert "code of scale" in text and "input Get" in text
     why = store.why(f.Get())
     assert why.state == "PENDING" and why.reason.startswith("code of Get.run")
+
+
+def test_history_is_in_the_order_of_replacement(store, flow):
+    """A version that was restored and replaced again is the newest kept one."""
+
+    def version(n):
+        return flow(FLOW.replace("factor: int = 1", f"factor: int = 1\n        version = {n}")).Clean()
+
+    for n in (1, 2, 3, 1, 4):
+        store.run(version(n))
+    assert store.run(version(1)).ran == []
+
+
+def test_what_was_forced_away_is_not_restored(store, flow):
+    counter = """
+    import d6tstore
+    from pathlib import Path
+    class Count(d6tstore.tasks.TaskJson):
+        def run(self):
+            n = len(Path("n").read_text()) if Path("n").exists() else 0
+            Path("n").write_text("x" * (n + 1))
+            self.save(n + 1)
+    """
+    f = flow(counter)
+    store.run(f.Count())
+    store.run(f.Count(), force=True)
+    store.run(flow(counter.replace("n + 1)", "n + 1 )").replace("self.save(n", "self.save(0 + n")).Count())
+    f = flow(counter)
+    f_report = store.run(f.Count())
+    assert f_report.restored == [f.Count()] and f.Count().output().load() == 2
+    f.Count().output().path.unlink()
+    assert store.run(f.Count()).ran == [f.Count()]
+
+
+def test_accepted_code_is_accepted_when_it_comes_back(store, flow):
+    store.run(flow(FLOW).Train())
+    store.accept(flow(FLOW.replace("2 * v", "v * 2")).Clean())
+    assert store.run(flow(FLOW).Train()).ran == []
+
+
+def test_external_is_never_run_nor_written(store, flow):
+    source = FLOW + """
+    class Theirs(Get):
+        external = True
+    """
+    f = flow(source)
+    store.run(f.Get())
+    before = store.history(f.Get())
+    assert store.run(f.Theirs(), force=True).ran == []
+    for call in (f.Theirs().run, lambda: f.Theirs().save(3)):
+        with pytest.raises(UsageError, match="is external"):
+            call()
+    assert store.accept(f.Theirs()) == [] and store.history(f.Get()) == before
+
+
+def test_a_version_speaks_for_its_own_run_only(store, flow):
+    source = """
+    import d6tstore
+    class Base(d6tstore.tasks.TaskJson):
+        version = 1
+        def run(self):
+            self.save(1)
+    class Child(Base):
+        def run(self):
+            self.save(2)
+    class Plain(Base):
+        pass
+    """
+    f = flow(source)
+    store.run([f.Child(), f.Plain()])
+    f = flow(source.replace("self.save(2)", "self.save(3)").replace("self.save(1)", "self.save(0)"))
+    assert store.run([f.Child(), f.Plain()]).ran == [f.Child()]
+
+
+def test_a_recomputed_input_with_other_content_makes_no_mixture(store, flow):
+    source = """
+    import d6tstore
+    from pathlib import Path
+    class A(d6tstore.tasks.TaskJson):
+        def run(self):
+            n = Path("n").stat().st_size if Path("n").exists() else 0
+            Path("n").write_text("x" * (n + 1))
+            self.save(n + 1)
+    @d6tstore.requires(A)
+    class B(d6tstore.tasks.TaskJson):
+        def run(self):
+            self.save(["B", self.input().load()])
+    class D(d6tstore.tasks.TaskJson):
+        def run(self):
+            self.save(2)
+    @d6tstore.requires(A, D)
+    class C(d6tstore.tasks.TaskJson):
+        def run(self):
+            self.save(["C", self.input().load()])
+    @d6tstore.requires(B, C)
+    class E(d6tstore.tasks.TaskJson):
+        def run(self):
+            self.save(self.input().load())
+    """
+    f = flow(source)
+    store.run(f.E())
+    f.A().output().path.unlink()
+    f = flow(source.replace("self.save(2)", "self.save(3)"))
+    report = store.run(f.E())
+    assert f.E().output().load() == [["B", 2], ["C", [2, 3]]]
+    assert [t.family for t in report.ran] == ["A", "B", "D", "C", "E"]
+    assert store.plan(f.E()).complete
+
+
+def test_force_by_the_class_of_an_aggregator(store, flow):
+    f = flow(FLOW + """
+    class Both(d6tstore.tasks.TaskAggregator):
+        def requires(self):
+            return [Get(n=1), Get(n=2)]
+    """)
+    store.run(f.Both())
+    assert store.run(f.Both(), force=f.Both).ran == [f.Get(n=1), f.Get(n=2)]
+    assert store.accept(f.Both()) == []

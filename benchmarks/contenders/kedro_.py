@@ -1,36 +1,17 @@
-"""Kedro, running only what lacks an output; a dataset of JSON files, for kedro-datasets is a heavy package."""
+"""Kedro, running only what lacks an output; the datasets are those of JSON files in kedro-datasets."""
 
-import json
 import logging
 import os
 from functools import partial
 
-from kedro.io import AbstractDataset, DataCatalog
+from kedro.io import DataCatalog
 from kedro.pipeline import node, pipeline
 from kedro.runner import SequentialRunner
+from kedro_datasets.json import JSONDataset
 
 from contenders import DEPTH, upstream, value
 
 logging.disable(logging.WARNING)
-
-
-class Json(AbstractDataset):
-    def __init__(self, path):
-        self._path = path
-
-    def load(self):
-        with open(self._path) as file:
-            return json.load(file)
-
-    def save(self, data):
-        with open(self._path, "w") as file:
-            json.dump(data, file)
-
-    def _exists(self):
-        return os.path.exists(self._path)
-
-    def _describe(self):
-        return {"path": self._path}
 
 
 def _compute(layer, index, *inputs):
@@ -48,7 +29,7 @@ def _all(n, folder):
             function = partial(_compute, layer, index)
             function.__name__ = "compute"
             nodes.append(node(function, inputs or None, name, name=f"make_{name}"))
-            datasets[name] = Json(f"{folder}/{name}.json")
+            datasets[name] = JSONDataset(filepath=f"{folder}/{name}.json")
     SequentialRunner().run(pipeline(nodes), DataCatalog(datasets), only_missing_outputs=True)
 
 

@@ -7,10 +7,13 @@ RECORD = {
     "version": 1, "family": "Node", "module": "contenders.d6tstore_tasks", "hash": "5f1c29ab3d4e6f70",
     "params": {"layer": 5, "index": 17, "width": 100}, "code": "0" * 32,
     "functions": {"Node.run": "0" * 16, "value": "0" * 16},
-    "inputs": {"Node-5f1c29ab3d4e6f71": {"content": "0" * 32}, "Node-5f1c29ab3d4e6f72": {"content": "0" * 32}},
+    "inputs": {
+        "Node-5f1c29ab3d4e6f71": {"content": "0" * 32}, "Node-5f1c29ab3d4e6f72": {"content": "0" * 32},
+    },
     "outputs": {"data": {"key": "Node/layer=5,index=17,width=100-5f1c29ab3d4e6f70/data-5f1c29ab3d4e6f70.json",
                          "format": "json", "content": "0" * 32, "checksum": "0" * 32, "bytes": 22}},
-    "seconds": 0.000123, "author": "somebody", "host": "somewhere", "time": "2026-01-01T00:00:00.000000+00:00",
+    "seconds": 0.000123, "author": "somebody", "host": "somewhere",
+    "time": "2026-01-01T00:00:00.000000+00:00",
     "versions": {"python": "3.11.0", "d6tstore": "0.1.0"}, "write_id": "5f1c29ab3d4e6f70",
 }  # fmt: skip
 

@@ -39,6 +39,11 @@ class CsvFormat(TableFormat):
                     f"column {field.name!r} of type {kind} does not fit into CSV. "
                     "Use TaskPqPandas, or make it text."
                 )
+            if pa.types.is_timestamp(kind) and not _four_digits(table[field.name]):
+                raise FormatError(
+                    f"column {field.name!r} holds times outside of the years 1 to 9999: no text. "
+                    "Use TaskPqPandas."
+                )
         return table
 
     def from_arrow(self, table: pa.Table) -> Any:
@@ -82,12 +87,41 @@ class CsvFormat(TableFormat):
         try:
             if schema is not None and not schema.names:
                 return schema.empty_table()
-            table = csv.read_csv(file, parse_options=parse, convert_options=convert)
+            table = _read(file, parse, convert)
             return table if schema is None else _restore(table, schema)
         except (pa.ArrowException, ValueError) as exc:
             raise FormatError(
                 f"these bytes are not the CSV that was saved: {exc}. Run the task again."
             ) from exc
+
+
+def _read(file: BinaryIO, parse: Any, convert: Any) -> Any:
+    """Read in blocks, larger ones if a row does not fit."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    data = pa.py_buffer(file.read())  # not the file itself: a failed attempt may still read ahead in it
+    for size in (1 << 20, 1 << 26, (1 << 31) - 1):
+        try:
+            return csv.read_csv(pa.BufferReader(data), csv.ReadOptions(block_size=size), parse, convert)
+        except pa.ArrowInvalid as exc:
+            if "straddling" not in str(exc):
+                raise
+    raise FormatError("a row of more than 2 GB cannot be read. Save it with TaskPqPandas.")
+
+
+def _four_digits(column: Any) -> bool:
+    """Are all times within the years 1 to 9999?"""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[column.type.unit]
+    bounds = pc.min_max(column.cast(pa.int64())).as_py()
+    if bounds["min"] is None:
+        return True
+    return bool(
+        bounds["min"] // per_second >= -62_135_596_800 and bounds["max"] // per_second <= 253_402_300_799
+    )
 
 
 def _wire_type(kind: Any) -> Any:

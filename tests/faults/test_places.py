@@ -479,3 +479,61 @@ def test_folders_are_deleted_all_the_time(store):
 
 def test_denied_is_never_absent():
     assert issubclass(Denied, PermissionError) and not issubclass(Denied, KeyError)
+
+
+def test_a_restore_that_fails_costs_only_its_task(store, monkeypatch):
+    global GEN
+
+    class Code(d6tstore.tasks.TaskJson):
+        def run(self):
+            self.save(GEN)
+
+    for GEN in (1, 2):
+        store.run(Code())
+    GEN = 1
+    assert store.plan(Code())[Code()].restore is not None
+    kind = type(store.repository.default)
+    real = kind.write
+
+    def write(self, key, data):
+        if "/Code/" in key:
+            raise Denied("no right to write. Get it.")
+        real(self, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "write", write)
+        with pytest.raises(RunFailed) as caught:
+            store.run([Code(), Get()])
+    assert isinstance(cause(caught), Denied)
+    assert caught.value.report.ran == [Get()]
+    assert Code().output().load() == 2
+    assert store.run(Code()).restored == [Code()]
+    assert Code().output().load() == 1
+
+
+def test_a_kept_version_that_gc_takes_before_it_is_restored_is_computed(store, monkeypatch):
+    """Between the plan and the claim somebody trims and collects what the plan wants to restore."""
+    global GEN
+
+    class Code(d6tstore.tasks.TaskJson):
+        def run(self):
+            self.save([GEN])
+
+    for GEN in (1, 2):
+        store.run(Code())
+    GEN = 1
+    kind = type(store.repository.default)
+    real, gone = kind.claim, []
+
+    def claim(self, key, info):
+        if not gone:
+            kept = store.history(Code())[1]
+            gone.append(kept.outputs["data"].key)
+            self.delete(kept.history_key)
+            self.delete(gone[0])
+        return real(self, key, info)
+
+    monkeypatch.setattr(kind, "claim", claim)
+    assert store.run(Code()).ran == [Code()]
+    assert gone
+    assert Code().output().load(verify=True) == [1]

@@ -61,9 +61,18 @@ WRITER = """
     store = d6tstore.open(sys.argv[1])
     print("ready", flush=True)
     sys.stdin.readline()
-    for i in range(int(sys.argv[2])):
+    rounds, lost = int(sys.argv[2]), 0
+    for i in range(rounds):
         with d6tstore.use(store):
-            store.run([flow.Fit(n=n) for n in range(3)], force=True if i % 3 == 2 else None)
+            try:
+                store.run([flow.Fit(n=n) for n in range(3)], force=True if i % 3 == 2 else None)
+            except d6tstore.errors.RunFailed as exc:
+                # gc(older_than=0) may take an input which the other code has superseded twice meanwhile:
+                # that is what the age is for. It must be told as it is, and the next run must do.
+                if not (sys.argv[3:] and isinstance(exc.__cause__, d6tstore.errors.OutputMissing)):
+                    raise
+                lost += 1
+    assert lost < rounds
 """
 
 READER = """
@@ -141,7 +150,7 @@ def test_two_generations_at_once_with_a_reader(children, root, monkeypatch, coll
     writers = []
     for gen in (1, 2):
         environment(monkeypatch, gen)
-        writers.append(children.start(text(WRITER), root, 12))
+        writers.append(children.start(text(WRITER), root, 12, *["gc"] * collecting))
         ready(writers[-1])
     for writer in writers:
         writer.stdin.write("go\n")

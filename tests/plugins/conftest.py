@@ -11,7 +11,8 @@ def python():
     """Run a script as __main__ of another Python; returns what it prints."""
 
     def run(source, *args, path=()):
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+        paths = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(source), *args],
             capture_output=True, text=True, timeout=60, env=env,

@@ -38,10 +38,17 @@ def nested(depth, value=None):
 
 class TestJson(FormatTests):
     values = {
-        "none": None, "empty": {}, "text": "ünï \U0001f600 \x00 \u2028 \"\\\n", "bool": True, "int": 2**80, "-int": -(10**40),
+        "none": None,
+        "empty": {},
+        "text": 'ünï \U0001f600 \x00 \u2028 "\\\n',
+        "bool": True,
+        "int": 2**80,
+        "-int": -(10**40),
         "floats": [0.1, -0.0, 1e308, 5e-324, float("nan"), float("inf"), -float("inf"), 1e22, 1.0],
-        "nested": {"a": [{"b": [[], {}, ""]}, None], "": 0}, "order": {"z": 1, "a": 2}, "deep": nested(100),
-    }  # fmt: skip
+        "nested": {"a": [{"b": [[], {}, ""]}, None], "": 0},
+        "order": {"z": 1, "a": 2},
+        "deep": nested(100),
+    }
     refused = {
         "tuple": Refused({"a": [1, (2, 3)]}, r"value\['a'\]\[1\] of type builtins.tuple.*list\(x\)"),
         "set": Refused({1, 2}, "value of type builtins.set"),
@@ -107,9 +114,16 @@ class Stubborn:
 
 class TestPickle(FormatTests):
     values = {
-        "none": None, "tuple": (1, {2, 3}, b"4"), "int keys": {1: "a", None: 2}, "instance": Model([1.5]), "class": Model,
-        "function": math.sqrt, "nested": {"models": [Model([i]) for i in range(3)]}, "surrogate": "\ud800", "large": bytes(3_000_000),
-    }  # fmt: skip
+        "none": None,
+        "tuple": (1, {2, 3}, b"4"),
+        "int keys": {1: "a", None: 2},
+        "instance": Model([1.5]),
+        "class": Model,
+        "function": math.sqrt,
+        "nested": {"models": [Model([i]) for i in range(3)]},
+        "surrogate": "\ud800",
+        "large": bytes(3_000_000),
+    }
     refused = {
         "lambda": Refused(lambda x: x, "cannot be pickled.*TaskCache"),
         "lock": Refused({"lock": threading.Lock()}, "a dict cannot be pickled.*lock"),

@@ -79,102 +79,261 @@ VALUES = {
     "plain": pd.DataFrame({"i": [1, -2], "f": [0.5, NAN], "s": ["x", None], "b": [True, False]}),
     "small ints": pd.DataFrame({k: np.array([0, 1], k) for k in ("i1", "i2", "i4", "u1", "u2", "u4", "u8")}),
     "large ints": pd.DataFrame({"u": np.array([0, 2**64 - 1], "u8"), "i": [-(2**63), 2**63 - 1]}),
-    "floats": pd.DataFrame({"a": [0.1, NAN, -0.0, 1e308, 5e-324, np.inf, -np.inf, 1e22, 123456789012345680.0, 1 / 3]}),
+    "floats": pd.DataFrame(
+        {"a": [0.1, NAN, -0.0, 1e308, 5e-324, np.inf, -np.inf, 1e22, 123456789012345680.0, 1 / 3]}
+    ),
     "float32": pd.DataFrame({"a": np.array([0.1, NAN, np.inf, 1e-45], "f4")}),
     "float16": pd.DataFrame({"a": np.array([0.1, NAN, 65504], "f2")}),
-    "nullable": pd.DataFrame({
-        "i": pd.array([1, None], "Int64"), "u": pd.array([2**64 - 1, None], "UInt64"), "b": pd.array([True, None], "boolean"),
-        "f": pd.array([0.5, None], "Float32"), "s": pd.array(["", None], "string"), "t": pd.array(["", None], "str"),
-    }),
-    "nullable without nulls": pd.DataFrame({"i": pd.array([1, 2], "Int8"), "b": pd.array([True, False], "boolean")}),
-    "arrow dtypes": pd.DataFrame({"i": pd.array([1, None], "int64[pyarrow]"), "s": pd.array(["a", None], "string[pyarrow]")}),
-    "python strings": pd.DataFrame({
-        "a": pd.array(["x", None], pd.StringDtype("python")), "b": pd.array(["x", None], pd.StringDtype("python", na_value=NAN)),
-    }),
+    "nullable": pd.DataFrame(
+        {
+            "i": pd.array([1, None], "Int64"),
+            "u": pd.array([2**64 - 1, None], "UInt64"),
+            "b": pd.array([True, None], "boolean"),
+            "f": pd.array([0.5, None], "Float32"),
+            "s": pd.array(["", None], "string"),
+            "t": pd.array(["", None], "str"),
+        }
+    ),
+    "nullable without nulls": pd.DataFrame(
+        {"i": pd.array([1, 2], "Int8"), "b": pd.array([True, False], "boolean")}
+    ),
+    "arrow dtypes": pd.DataFrame(
+        {"i": pd.array([1, None], "int64[pyarrow]"), "s": pd.array(["a", None], "string[pyarrow]")}
+    ),
+    "python strings": pd.DataFrame(
+        {
+            "a": pd.array(["x", None], pd.StringDtype("python")),
+            "b": pd.array(["x", None], pd.StringDtype("python", na_value=NAN)),
+        }
+    ),
     **{f"datetime {unit}": times("2020-02-29 12:34:56", None, unit=unit) for unit in ("s", "ms", "us", "ns")},
     "nanosecond": pd.DataFrame({"t": pd.to_datetime([1, -1, None], unit="ns")}),
     "far dates": times(pd.Timestamp("0001-01-01"), pd.Timestamp("9999-12-31 23:59:59.999999"), unit="us"),
-    "time zones": pd.DataFrame({
-        "utc": pd.to_datetime(["2020-10-25 00:30", None]).tz_localize("UTC"), "name": pd.to_datetime(["2020-10-25", None]).tz_localize("Europe/Berlin"),
-        "info": pd.to_datetime(["2020-10-25", None]).tz_localize(zoneinfo.ZoneInfo("Asia/Tokyo")),
-        "fixed": pd.to_datetime(["2020-10-25", None]).tz_localize(dt.timezone(dt.timedelta(hours=5, minutes=30))),
-        "fold": pd.to_datetime(["2020-10-25 00:30", "2020-10-25 01:30"]).tz_localize("UTC").tz_convert("Europe/Berlin").as_unit("ns"),
-    }),
-    "timedelta": pd.DataFrame({"s": pd.to_timedelta([1, None], unit="s").as_unit("s"), "ns": pd.to_timedelta([1, None], unit="ns").as_unit("ns")}),
-    "dates": objects(dt.date(2020, 1, 1), None, dt.date(1, 1, 1)), "times": objects(dt.time(1, 2, 3, 4), None),
-    "decimals": objects(D("1.10"), D("-2.2"), None), "long decimal": objects(D("12345678901234567890123456789012.12")),
-    "text": pd.DataFrame({"a": [
-        "", None, '"', 'a"b', "a,b", "a\nb", "a\r\nb", "\r", " lead", "trail ", "NULL", "nan", "NA", "None", "é\U0001f600", "\0",
-        "'", "\ufeff", "\t", "#", "true", "1", "1e5", "2020-01-01", "=1+1", ";", "\\", "\\n", '""',
-    ]}),
-    "a column with nulls": series(["x", None, "y", None], "str"), "a column of nulls and ''": series(["", None, ""], "str"),
-    "a nullable column": series([1, None, 3], "Int64"), "nothing but nulls": pd.DataFrame({"a": [None, None], "b": [NAN, NAN]}),
-    "one null": pd.DataFrame({"a": [None]}), "only NaN": pd.DataFrame({"a": [NAN, NAN]}),
-    "no rows": pd.DataFrame({"a": pd.Series([], dtype="i8"), "s": pd.Series([], dtype="str"), "o": pd.Series([], dtype=object), "t": pd.Series([], dtype="datetime64[ns]")}),
-    "empty": pd.DataFrame(), "no columns": pd.DataFrame(index=["x", "y"]), "no columns, range": pd.DataFrame(index=range(5)),
+    "time zones": pd.DataFrame(
+        {
+            "utc": pd.to_datetime(["2020-10-25 00:30", None]).tz_localize("UTC"),
+            "name": pd.to_datetime(["2020-10-25", None]).tz_localize("Europe/Berlin"),
+            "info": pd.to_datetime(["2020-10-25", None]).tz_localize(zoneinfo.ZoneInfo("Asia/Tokyo")),
+            "fixed": pd.to_datetime(["2020-10-25", None]).tz_localize(
+                dt.timezone(dt.timedelta(hours=5, minutes=30))
+            ),
+            "fold": pd.to_datetime(["2020-10-25 00:30", "2020-10-25 01:30"])
+            .tz_localize("UTC")
+            .tz_convert("Europe/Berlin")
+            .as_unit("ns"),
+        }
+    ),
+    "timedelta": pd.DataFrame(
+        {
+            "s": pd.to_timedelta([1, None], unit="s").as_unit("s"),
+            "ns": pd.to_timedelta([1, None], unit="ns").as_unit("ns"),
+        }
+    ),
+    "dates": objects(dt.date(2020, 1, 1), None, dt.date(1, 1, 1)),
+    "times": objects(dt.time(1, 2, 3, 4), None),
+    "decimals": objects(D("1.10"), D("-2.2"), None),
+    "long decimal": objects(D("12345678901234567890123456789012.12")),
+    "text": pd.DataFrame(
+        {
+            "a": [
+                "",
+                None,
+                '"',
+                'a"b',
+                "a,b",
+                "a\nb",
+                "a\r\nb",
+                "\r",
+                " lead",
+                "trail ",
+                "NULL",
+                "nan",
+                "NA",
+                "None",
+                "é\U0001f600",
+                "\0",
+                "'",
+                "\ufeff",
+                "\t",
+                "#",
+                "true",
+                "1",
+                "1e5",
+                "2020-01-01",
+                "=1+1",
+                ";",
+                "\\",
+                "\\n",
+                '""',
+            ]
+        }
+    ),
+    "a column with nulls": series(["x", None, "y", None], "str"),
+    "a column of nulls and ''": series(["", None, ""], "str"),
+    "a nullable column": series([1, None, 3], "Int64"),
+    "nothing but nulls": pd.DataFrame({"a": [None, None], "b": [NAN, NAN]}),
+    "one null": pd.DataFrame({"a": [None]}),
+    "only NaN": pd.DataFrame({"a": [NAN, NAN]}),
+    "no rows": pd.DataFrame(
+        {
+            "a": pd.Series([], dtype="i8"),
+            "s": pd.Series([], dtype="str"),
+            "o": pd.Series([], dtype=object),
+            "t": pd.Series([], dtype="datetime64[ns]"),
+        }
+    ),
+    "empty": pd.DataFrame(),
+    "no columns": pd.DataFrame(index=["x", "y"]),
+    "no columns, range": pd.DataFrame(index=range(5)),
     "many columns": pd.DataFrame({f"c{i}": [i] for i in range(1000)}),
     # objects: their kind is kept, and how nulls are written
-    **{f"object {name}": objects(*values) for name, values in {
-        "str": ("a", "b"), "str None": ("a", None), "str nan": ("a", NAN), "str NA": ("a", pd.NA), "int": (1, 2), "int None": (1, None),
-        "int nan": (1, NAN), "large int": (2**63 - 1, None), "bool": (True, False), "bool None": (True, None), "float": (1.5, 2.0),
-        "float None": (1.5, None), "float NaN": (1.5, NAN), "None": (None, None), "nan": (NAN, NAN), "NA": (pd.NA,), "NaT": (pd.NaT, pd.NaT),
-        "datetime": (dt.datetime(2020, 1, 1, 0, 0, 0, 1), None), "datetime NaT": (dt.datetime(9999, 1, 1), pd.NaT),
-        "timedelta": (dt.timedelta(1, 2, 3), None), "Decimal nan": (D("1"), NAN),
-    }.items()},
+    **{
+        f"object {name}": objects(*values)
+        for name, values in {
+            "str": ("a", "b"),
+            "str None": ("a", None),
+            "str nan": ("a", NAN),
+            "str NA": ("a", pd.NA),
+            "int": (1, 2),
+            "int None": (1, None),
+            "int nan": (1, NAN),
+            "large int": (2**63 - 1, None),
+            "bool": (True, False),
+            "bool None": (True, None),
+            "float": (1.5, 2.0),
+            "float None": (1.5, None),
+            "float NaN": (1.5, NAN),
+            "None": (None, None),
+            "nan": (NAN, NAN),
+            "NA": (pd.NA,),
+            "NaT": (pd.NaT, pd.NaT),
+            "datetime": (dt.datetime(2020, 1, 1, 0, 0, 0, 1), None),
+            "datetime NaT": (dt.datetime(9999, 1, 1), pd.NaT),
+            "timedelta": (dt.timedelta(1, 2, 3), None),
+            "Decimal nan": (D("1"), NAN),
+        }.items()
+    },
     # labels of columns
-    "int labels": pd.DataFrame(np.eye(2)), "int labels, no range": labelled([5, 3]), "int32 labels": labelled(pd.Index(np.array([5, 3], "i4"))),
-    "range labels": labelled(pd.RangeIndex(2, 6, 2)), "float labels": labelled([0.5, 1.5]), "bool labels": labelled([True, False]), "tuple labels": pd.DataFrame({("a", 1): [1]}),
-    "levels": labelled(pd.MultiIndex.from_tuples([("a", "x"), ("b", "y")], names=["n", "m"])), "mixed labels": labelled(["a", 1, None, 2.5, True]),
-    "label None": labelled([None]), "object labels": labelled(pd.Index(["a", "b"], dtype=object)), "dates as labels": labelled(pd.date_range("2020", periods=2)),
-    "some tuples": labelled(pd.Index([("a", 1), "b"], dtype=object, tupleize_cols=False)), "named labels": labelled(["a", "b"], columns="k"),
-    "int name of labels": labelled(["a", "b"], columns=7), "odd labels": labelled(['a"b', "a,b", "a\nb", "a\r\nb", " ", "", "é\U0001f600", "'"]),
+    "int labels": pd.DataFrame(np.eye(2)),
+    "int labels, no range": labelled([5, 3]),
+    "int32 labels": labelled(pd.Index(np.array([5, 3], "i4"))),
+    "range labels": labelled(pd.RangeIndex(2, 6, 2)),
+    "float labels": labelled([0.5, 1.5]),
+    "bool labels": labelled([True, False]),
+    "tuple labels": pd.DataFrame({("a", 1): [1]}),
+    "levels": labelled(pd.MultiIndex.from_tuples([("a", "x"), ("b", "y")], names=["n", "m"])),
+    "mixed labels": labelled(["a", 1, None, 2.5, True]),
+    "label None": labelled([None]),
+    "object labels": labelled(pd.Index(["a", "b"], dtype=object)),
+    "dates as labels": labelled(pd.date_range("2020", periods=2)),
+    "some tuples": labelled(pd.Index([("a", 1), "b"], dtype=object, tupleize_cols=False)),
+    "named labels": labelled(["a", "b"], columns="k"),
+    "int name of labels": labelled(["a", "b"], columns=7),
+    "odd labels": labelled(['a"b', "a,b", "a\nb", "a\r\nb", " ", "", "é\U0001f600", "'"]),
     "one empty label": labelled([""]),
     # index
-    "text index": indexed(["x", "y"]), "named index": indexed(["x", "y"], "k"), "index named as a column": indexed([3, 4], "a"), "range index": indexed(pd.RangeIndex(3, 9, 3)),
-    "named range": indexed(pd.RangeIndex(2), "r"), "int8 index": indexed(pd.Index(np.array([3, 4], "i1"))), "float index": indexed([NAN, 1.5]), "bool index": indexed([True, False]),
-    "repeated index": indexed([1, 1]), "int name": indexed([3, 4], 5), "tuple name": indexed([3, 4]).rename_axis([("x", 1)]), "object index": indexed(pd.Index(["x", "y"], dtype=object)),
-    "daily": indexed(pd.date_range("2020", periods=3)), "month ends": indexed(pd.date_range("2020", periods=3, freq="ME"), "t"), "zoned index": indexed(pd.date_range("2020", periods=2, tz="US/Pacific")),
-    "irregular dates": indexed(pd.to_datetime(["2020-01-01", "2020-01-03", "2020-01-01"])), "no dates": indexed(pd.DatetimeIndex([])), "timedelta index": indexed(pd.to_timedelta([1, 2], unit="s")),
-    "index of dates": indexed(pd.Index([dt.date(2020, 1, 1)])), "two levels": indexed(pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["n", None])),
-    "dates by names": indexed(pd.MultiIndex.from_product([pd.date_range("2020", periods=2), ["x", "y"]])), "levels of one name": indexed(pd.MultiIndex.from_tuples([("a", 1)], names=["n", "n"])),
-    "unused level": indexed(pd.MultiIndex.from_product([["a", "b", "c"], [1]]))[:2], "__index_level_0__": pd.DataFrame({"__index_level_0__": [1, 2]}, index=[5, 3]),
-    "sorted": pd.DataFrame({"a": [3, 1, 2]}).sort_values("a"), "filtered": pd.DataFrame({"a": range(9)}).query("a % 2"), "attrs": with_attrs({"unit": "m", "n": [1, None]}),
-}  # fmt: skip
+    "text index": indexed(["x", "y"]),
+    "named index": indexed(["x", "y"], "k"),
+    "index named as a column": indexed([3, 4], "a"),
+    "range index": indexed(pd.RangeIndex(3, 9, 3)),
+    "named range": indexed(pd.RangeIndex(2), "r"),
+    "int8 index": indexed(pd.Index(np.array([3, 4], "i1"))),
+    "float index": indexed([NAN, 1.5]),
+    "bool index": indexed([True, False]),
+    "repeated index": indexed([1, 1]),
+    "int name": indexed([3, 4], 5),
+    "tuple name": indexed([3, 4]).rename_axis([("x", 1)]),
+    "object index": indexed(pd.Index(["x", "y"], dtype=object)),
+    "daily": indexed(pd.date_range("2020", periods=3)),
+    "month ends": indexed(pd.date_range("2020", periods=3, freq="ME"), "t"),
+    "zoned index": indexed(pd.date_range("2020", periods=2, tz="US/Pacific")),
+    "irregular dates": indexed(pd.to_datetime(["2020-01-01", "2020-01-03", "2020-01-01"])),
+    "no dates": indexed(pd.DatetimeIndex([])),
+    "timedelta index": indexed(pd.to_timedelta([1, 2], unit="s")),
+    "index of dates": indexed(pd.Index([dt.date(2020, 1, 1)])),
+    "two levels": indexed(pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["n", None])),
+    "dates by names": indexed(pd.MultiIndex.from_product([pd.date_range("2020", periods=2), ["x", "y"]])),
+    "levels of one name": indexed(pd.MultiIndex.from_tuples([("a", 1)], names=["n", "n"])),
+    "unused level": indexed(pd.MultiIndex.from_product([["a", "b", "c"], [1]]))[:2],
+    "__index_level_0__": pd.DataFrame({"__index_level_0__": [1, 2]}, index=[5, 3]),
+    "sorted": pd.DataFrame({"a": [3, 1, 2]}).sort_values("a"),
+    "filtered": pd.DataFrame({"a": range(9)}).query("a % 2"),
+    "attrs": with_attrs({"unit": "m", "n": [1, None]}),
+}
 
 PARQUET = {
-    "category": pd.DataFrame({"c": pd.Categorical(["a", None, "b"], categories=["z", "b", "a"], ordered=True)}),
+    "category": pd.DataFrame(
+        {"c": pd.Categorical(["a", None, "b"], categories=["z", "b", "a"], ordered=True)}
+    ),
     "category of objects": pd.DataFrame({"c": pd.Categorical(pd.Series(["a", "b"], dtype=object))}),
-    "category of numbers": pd.DataFrame({"i": pd.Categorical([1, 2, None], categories=[9, 2, 1]), "f": pd.Categorical([0.5, 1.5, 0.5], ordered=True)}),
-    "category of dates": pd.DataFrame({"c": pd.Categorical(pd.to_datetime(["2020-01-02", "2020-01-01"]))}), "category of bools": pd.DataFrame({"c": pd.Categorical([True, False])}),
-    "category of nothing": pd.DataFrame({"c": pd.Categorical([None, None])}), "category index": indexed(pd.CategoricalIndex(["p", "q"])),
+    "category of numbers": pd.DataFrame(
+        {
+            "i": pd.Categorical([1, 2, None], categories=[9, 2, 1]),
+            "f": pd.Categorical([0.5, 1.5, 0.5], ordered=True),
+        }
+    ),
+    "category of dates": pd.DataFrame({"c": pd.Categorical(pd.to_datetime(["2020-01-02", "2020-01-01"]))}),
+    "category of bools": pd.DataFrame({"c": pd.Categorical([True, False])}),
+    "category of nothing": pd.DataFrame({"c": pd.Categorical([None, None])}),
+    "category index": indexed(pd.CategoricalIndex(["p", "q"])),
     "category without rows": pd.DataFrame({"c": pd.Categorical([3, 1], categories=[3, 1, 2])})[:0],
-    "period": pd.DataFrame({"p": pd.period_range("2020", periods=2, freq="M")}), "interval": pd.DataFrame({"p": pd.interval_range(0, 2)}), "period index": indexed(pd.period_range("2020", periods=2, freq="M")),
-    "bytes": objects(b"\x00\xff", b"", None), "lists": objects([1, 2], [], None), "lists of text": objects(["a", None], []), "lists of lists": objects([[1.5], []], [None]),
-    "arrays": objects(np.array([1.5, NAN]), np.array([]), None), "int arrays": objects(np.array([1, 2], "i2"), np.array([], "i2")),
-    "dicts": objects({"a": 1, "b": ["x"]}, {"a": None, "b": []}, None), "lists of dicts": objects([{"a": 1}], []),
-}  # fmt: skip
+    "period": pd.DataFrame({"p": pd.period_range("2020", periods=2, freq="M")}),
+    "interval": pd.DataFrame({"p": pd.interval_range(0, 2)}),
+    "period index": indexed(pd.period_range("2020", periods=2, freq="M")),
+    "bytes": objects(b"\x00\xff", b"", None),
+    "lists": objects([1, 2], [], None),
+    "lists of text": objects(["a", None], []),
+    "lists of lists": objects([[1.5], []], [None]),
+    "arrays": objects(np.array([1.5, NAN]), np.array([]), None),
+    "int arrays": objects(np.array([1, 2], "i2"), np.array([], "i2")),
+    "dicts": objects({"a": 1, "b": ["x"]}, {"a": None, "b": []}, None),
+    "lists of dicts": objects([{"a": 1}], []),
+}
 
 REFUSED = {
-    "a list": Refused([1], "keeps DataFrames, got a list.*TaskPickle"), "a series": Refused(pd.Series([1]), r"got a Series.*to_frame\(\)"),
-    "repeated labels": Refused(pd.DataFrame([[1, 2]], columns=["a", "a"]), "column 'a' occurs twice.*Rename"), "1 and '1'": Refused(labelled([1, "1"]), "column '1' occurs twice"),
-    "mixed types": Refused(objects(1, "a"), "column 'o' mixes values of types int, str.*astype"), "int and float": Refused(objects(1, 2.5), "column 'o' mixes values of types float, int"),
-    "bool and int": Refused(objects(True, 1), "column 'o' mixes values of types bool, int"), "None and nan": Refused(objects("a", None, NAN), "column 'o' marks missing values both by None and nan"),
-    "date and datetime": Refused(objects(dt.date(2020, 1, 1), dt.datetime(2020, 1, 1)), "column 'o' mixes"), "numpy scalars": Refused(objects(np.int64(1)), r"column 'o'.*numpy.int64.*infer_objects\(\)"),
-    "tuples": Refused(objects((1, 2)), "column 'o' holds values of type builtins.tuple.*Make them lists"), "sets": Refused(objects({1}), "column 'o'.*builtins.set.*lists"),
-    "timestamps": Refused(objects(pd.Timestamp("2020")), r"column 'o'.*Timestamp.*pd.to_datetime"), "aware datetimes": Refused(objects(dt.datetime(2020, 1, 1, tzinfo=dt.UTC)), "column 'o'.*time zone.*pd.to_datetime"),
-    "NaN in a list": Refused(objects([1.0, NAN]), "column 'o', in its lists, holds NaN.*np.asarray"), "mixed list": Refused(objects([1], ["a"]), "column 'o', in its lists, mixes"),
-    "matrices": Refused(objects(np.eye(2)), "column 'o' holds arrays.*tolist"), "dicts of other keys": Refused(objects({"a": 1}, {"b": 2}), "column 'o' holds dicts.*json"), "int keys": Refused(objects({1: 2}), "column 'o' holds dicts"),
-    "an object": Refused(objects(1, z=[object()]).drop(columns="o"), "column 'z' holds values of type builtins.object"), "NaN as Decimal": Refused(objects(D("nan"), D(1)), "column 'o' holds a Decimal"),
-    "large object ints": Refused(objects(2**70), "column 'o' cannot be stored.*astype"), "surrogate": Refused(objects("\ud800"), "column 'o' cannot be stored"),
-    "complex": Refused(pd.DataFrame({"x": [1], "p": [1j]}), "column 'p' cannot be stored"), "sparse": Refused(pd.DataFrame({"p": pd.arrays.SparseArray([0, 1])}), "column 'p'"),
-    "mixed categories": Refused(pd.DataFrame({"c": pd.Categorical([1, "b"])}), "column 'c'"), "intervals as categories": Refused(pd.DataFrame({"c": pd.cut([1, 2, 3], 2)}), "column 'c'.*astype"),
-    "lists of Arrow": Refused(series([[1], None], pd.ArrowDtype(pa.list_(pa.int64()))), "column 'a' would not come back"),
-    "categories as labels": Refused(labelled(pd.CategoricalIndex(["a", "b"])), "column labels.*map"), "periods as labels": Refused(labelled(pd.period_range("2020", periods=1)), "column labels.*map"),
-    "index of mixed types": Refused(indexed(pd.Index(["x", 1], dtype=object)), r"index"), "nullable index": Refused(indexed(pd.Index(pd.array([5, None], "Int64"))), r"index.*reset_index\(\)"),
+    "a list": Refused([1], "keeps DataFrames, got a list.*TaskPickle"),
+    "a series": Refused(pd.Series([1]), r"got a Series.*to_frame\(\)"),
+    "repeated labels": Refused(pd.DataFrame([[1, 2]], columns=["a", "a"]), "column 'a' occurs twice.*Rename"),
+    "1 and '1'": Refused(labelled([1, "1"]), "column '1' occurs twice"),
+    "mixed types": Refused(objects(1, "a"), "column 'o' mixes values of types int, str.*astype"),
+    "int and float": Refused(objects(1, 2.5), "column 'o' mixes values of types float, int"),
+    "bool and int": Refused(objects(True, 1), "column 'o' mixes values of types bool, int"),
+    "None and nan": Refused(objects("a", None, NAN), "column 'o' marks missing values both by None and nan"),
+    "date and datetime": Refused(objects(dt.date(2020, 1, 1), dt.datetime(2020, 1, 1)), "column 'o' mixes"),
+    "numpy scalars": Refused(objects(np.int64(1)), r"column 'o'.*numpy.int64.*infer_objects\(\)"),
+    "tuples": Refused(objects((1, 2)), "column 'o' holds values of type builtins.tuple.*Make them lists"),
+    "sets": Refused(objects({1}), "column 'o'.*builtins.set.*lists"),
+    "timestamps": Refused(objects(pd.Timestamp("2020")), r"column 'o'.*Timestamp.*pd.to_datetime"),
+    "aware datetimes": Refused(
+        objects(dt.datetime(2020, 1, 1, tzinfo=dt.UTC)), "column 'o'.*time zone.*pd.to_datetime"
+    ),
+    "NaN in a list": Refused(objects([1.0, NAN]), "column 'o', in its lists, holds NaN.*np.asarray"),
+    "mixed list": Refused(objects([1], ["a"]), "column 'o', in its lists, mixes"),
+    "matrices": Refused(objects(np.eye(2)), "column 'o' holds arrays.*tolist"),
+    "dicts of other keys": Refused(objects({"a": 1}, {"b": 2}), "column 'o' holds dicts.*json"),
+    "int keys": Refused(objects({1: 2}), "column 'o' holds dicts"),
+    "an object": Refused(
+        objects(1, z=[object()]).drop(columns="o"), "column 'z' holds values of type builtins.object"
+    ),
+    "NaN as Decimal": Refused(objects(D("nan"), D(1)), "column 'o' holds a Decimal"),
+    "large object ints": Refused(objects(2**70), "column 'o' cannot be stored.*astype"),
+    "surrogate": Refused(objects("\ud800"), "column 'o' cannot be stored"),
+    "complex": Refused(pd.DataFrame({"x": [1], "p": [1j]}), "column 'p' cannot be stored"),
+    "sparse": Refused(pd.DataFrame({"p": pd.arrays.SparseArray([0, 1])}), "column 'p'"),
+    "mixed categories": Refused(pd.DataFrame({"c": pd.Categorical([1, "b"])}), "column 'c'"),
+    "intervals as categories": Refused(pd.DataFrame({"c": pd.cut([1, 2, 3], 2)}), "column 'c'.*astype"),
+    "lists of Arrow": Refused(
+        series([[1], None], pd.ArrowDtype(pa.list_(pa.int64()))), "column 'a' would not come back"
+    ),
+    "categories as labels": Refused(labelled(pd.CategoricalIndex(["a", "b"])), "column labels.*map"),
+    "periods as labels": Refused(labelled(pd.period_range("2020", periods=1)), "column labels.*map"),
+    "index of mixed types": Refused(indexed(pd.Index(["x", 1], dtype=object)), r"index"),
+    "nullable index": Refused(indexed(pd.Index(pd.array([5, None], "Int64"))), r"index.*reset_index\(\)"),
     "objects as labels": Refused(labelled([b"a", "b"]), "column labels.*neither text nor numbers"),
     "an object as name": Refused(indexed([1]).rename_axis([(1, (2,))]), "names.*neither text.*rename_axis"),
-    "attrs": Refused(with_attrs({"x": (1, 2)}), r"attrs.*df.attrs = \{\}"), "a subclass": Refused(type("Sub", (pd.DataFrame,), {})({"a": [1]}), r"got a Sub.*pd.DataFrame\(x\)"),
-}  # fmt: skip
+    "attrs": Refused(with_attrs({"x": (1, 2)}), r"attrs.*df.attrs = \{\}"),
+    "a subclass": Refused(type("Sub", (pd.DataFrame,), {})({"a": [1]}), r"got a Sub.*pd.DataFrame\(x\)"),
+}
 
 
 class FrameTests(FormatTests):
@@ -183,7 +342,7 @@ class FrameTests(FormatTests):
 
     def test_many_rows_come_back_in_order(self, format, tmp_path):
         numbers = np.random.default_rng(0).integers(0, 2**63, 100_000, dtype="u8")
-        text = [None if n % 7 == 0 else "line\nbreak, \"quote\"" * (n % 3) for n in numbers.tolist()]
+        text = [None if n % 7 == 0 else 'line\nbreak, "quote"' * (n % 3) for n in numbers.tolist()]
         frame = pd.DataFrame({"n": numbers, "f": numbers.view("f8"), "s": text})
         same_frame(frame, _loaded(format, _dumped(format, frame, tmp_path), tmp_path))
 
@@ -231,7 +390,8 @@ class TestCsv(FrameTests):
     values = VALUES
     refused = REFUSED | {
         "years that text cannot tell": Refused(
-            pd.DataFrame({"t": pd.to_datetime([10**12], unit="s").as_unit("s")}), "column 't'.*year.*TaskPqPandas"
+            pd.DataFrame({"t": pd.to_datetime([10**12], unit="s").as_unit("s")}),
+            "column 't'.*year.*TaskPqPandas",
         ),
         "category": Refused(PARQUET["category"], "column 'c' is categorical.*TaskPqPandas"),
         "bytes": Refused(PARQUET["bytes"], "column 'o' of type binary.*TaskPqPandas"),
@@ -270,10 +430,20 @@ def frames():
     text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
     stamps = st.datetimes(pd.Timestamp("1700-01-01"), pd.Timestamp("2200-01-01"))
     kinds = {
-        "int64": st.integers(-(2**63), 2**63 - 1), "uint8": st.integers(0, 255), "float64": st.floats(), "float32": st.floats(width=32), "bool": st.booleans(), "str": st.none() | text,
-        "string": st.none() | text, "Int64": st.none() | st.integers(-(2**63), 2**63 - 1), "boolean": st.none() | st.booleans(), "datetime64[ns]": st.none() | stamps, "datetime64[us, Europe/Berlin]": st.none() | stamps,
-        "timedelta64[us]": st.none() | st.integers(-(2**50), 2**50), "object": st.none() | text,
-    }  # fmt: skip
+        "int64": st.integers(-(2**63), 2**63 - 1),
+        "uint8": st.integers(0, 255),
+        "float64": st.floats(),
+        "float32": st.floats(width=32),
+        "bool": st.booleans(),
+        "str": st.none() | text,
+        "string": st.none() | text,
+        "Int64": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "boolean": st.none() | st.booleans(),
+        "datetime64[ns]": st.none() | stamps,
+        "datetime64[us, Europe/Berlin]": st.none() | stamps,
+        "timedelta64[us]": st.none() | st.integers(-(2**50), 2**50),
+        "object": st.none() | text,
+    }
 
     @st.composite
     def draw_frame(draw):

@@ -1,4 +1,4 @@
-"""The conformance kit finds what is wrong with a plug-in: each broken one below fails just the tests that tell why."""
+"""The conformance kit finds what is wrong: each broken plug-in below fails the tests that tell why."""
 
 import re
 import subprocess
@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 HEAD = """
 import contextlib, json, pickle, time
 import pytest
@@ -77,7 +78,7 @@ BACKENDS = {
         class Broken(Dict):
             def list(self, prefix=""):
                 folder = prefix.rstrip("/")
-                return (e for e in super().list() if not folder or e.key == folder or e.key.startswith(folder + "/"))
+                return (e for e in super().list() if not folder or (e.key + "/").startswith(folder + "/"))
         """, {"test_list_takes_the_prefix_to_the_letter"}),
     "prefix is a pattern": ("""
         import fnmatch
@@ -218,7 +219,8 @@ FORMATS = {
     "nothing": ("class Broken(Json): pass", set()),
     "loses something": ("""
         class Broken(Json):
-            def dump(self, value, file): super().dump({**value, "a": (1, 2)} if isinstance(value, dict) else value, file)
+            def dump(self, value, file):
+                super().dump({**value, "a": (1, 2)} if isinstance(value, dict) else value, file)
         """, {"test_value_comes_back_equal", "test_value_comes_back_from_a_store"}),
     "refuses with a foreign error": ("""
         class Broken(Json):
@@ -231,7 +233,10 @@ FORMATS = {
     "foreign bytes are a foreign error": ("""
         class Broken(Json):
             def load(self, file): return json.loads(file.read())
-        """, {"test_foreign_bytes_are_an_error_of_ours_or_a_value", "test_damaged_bytes_are_an_error_of_ours_or_a_value"}),
+        """, {
+            "test_foreign_bytes_are_an_error_of_ours_or_a_value",
+            "test_damaged_bytes_are_an_error_of_ours_or_a_value",
+        }),
     "does not pickle": ("""
         class Broken(Json):
             def __init__(self): self.open = lambda: None
@@ -253,7 +258,7 @@ def test_the_kit_finds_what_is_broken(tmp_path, head, broken):
         (tmp_path / f"test_broken_{i}.py").write_text(head + textwrap.dedent(source) + last)
         asked += [f"test_broken_{i}.py::TestBroken::{test}" for test in tests] or [f"test_broken_{i}.py"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist", *asked],
+        [*PYTEST, "-rfE", "--tb=line", "-p", "no:xdist", *asked],
         capture_output=True, text=True, timeout=240, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
@@ -266,7 +271,7 @@ def test_a_deviation_needs_a_test_of_that_name(tmp_path):
         HEAD + "class TestX(Suite):\n    cls = Dict\n    deviations = {'test_no_such': 'x'}\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{tmp_path}/test_x.py", "-k", "test_delete"],
+        [*PYTEST, f"{tmp_path}/test_x.py", "-k", "test_delete"],
         capture_output=True, text=True, timeout=60, cwd=tmp_path,
     )  # fmt: skip
     assert "deviations name tests that there are not: test_no_such" in done.stdout

@@ -114,9 +114,13 @@ def test_permission_errors_are_denied(backend, monkeypatch, call):
         monkeypatch.setattr(os, name, denied)
     monkeypatch.setattr("builtins.open", denied)
     calls = {
-        "read": lambda: backend.read("a/k"), "open_read": lambda: backend.open_read("a/k"), "stat": lambda: backend.stat(["a/k"]),
-        "list": lambda: list(backend.list("a/")), "write": lambda: backend.write("a/k", b"2"), "delete": lambda: backend.delete("a/k"),
-    }  # fmt: skip
+        "read": lambda: backend.read("a/k"),
+        "open_read": lambda: backend.open_read("a/k"),
+        "stat": lambda: backend.stat(["a/k"]),
+        "list": lambda: list(backend.list("a/")),
+        "write": lambda: backend.write("a/k", b"2"),
+        "delete": lambda: backend.delete("a/k"),
+    }
     with pytest.raises(Denied, match="Permission denied.*Give this user the right"):
         calls[call]()
     monkeypatch.undo()

@@ -16,12 +16,26 @@ class TestMemory(BackendTests):
         return MemoryBackend()
 
 
-def test_another_process_sees_an_empty_memory(tmp_path, python):
+def test_another_process_is_told_that_it_cannot_see_it(tmp_path, python):
     backend = MemoryBackend()
     backend.write("a", b"1")
     (tmp_path / "p").write_bytes(pickle.dumps(backend))
-    script = "import pickle, sys; print(list(pickle.load(open(sys.argv[1], 'rb')).list()))"
-    assert python(script, str(tmp_path / "p")) == "[]\n"
+    script = """
+    import pickle, sys
+    from d6tstore.errors import Unsupported
+    with open(sys.argv[1], "rb") as file:
+        backend = pickle.load(file)
+    calls = [lambda: backend.read("a"), lambda: backend.write("a", b""), lambda: backend.delete("a")]
+    calls += [lambda: list(backend.list()), lambda: backend.stat(["a"])]
+    for call in [*calls, lambda: backend.hold("a", 1), lambda: backend.held("a")]:
+        try:
+            call()
+        except Unsupported as exc:
+            assert "memory of another process" in str(exc)
+        else:
+            raise AssertionError("went through")
+    """
+    python(script, str(tmp_path / "p"))
     assert pickle.loads((tmp_path / "p").read_bytes()) is backend
 
 

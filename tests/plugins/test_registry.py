@@ -73,19 +73,33 @@ def plugin(name):
 def test_ours_are_found_and_whole():
     listed = registry.plugins()
     assert {(p.group, p.name) for p in listed} >= {
-        ("backends", "file"), ("backends", "memory"), ("formats", "parquet"), ("formats", "csv"), ("formats", "json"),
-        ("formats", "pickle"), ("formats", "object"), ("formats", "object-pandas"),
-    }  # fmt: skip
+        ("backends", "file"),
+        ("backends", "memory"),
+        ("formats", "parquet"),
+        ("formats", "csv"),
+        ("formats", "json"),
+        ("formats", "pickle"),
+        ("formats", "object"),
+        ("formats", "object-pandas"),
+    }
     assert [p for p in listed if p.distribution == "d6tstore" and p.error] == []
 
 
 @pytest.mark.parametrize(
     ("url", "scheme"),
     [
-        ("memory://", "memory"), ("postgresql+psycopg://host/db", "postgresql+psycopg"), ("sqlite:///x.db", "sqlite"), ("file:///tmp", "file"),
-        ("/data", None), ("data", None), ("./a:b", None), ("C:/data", None), ("C:\\data", None), ("", None),
+        ("memory://", "memory"),
+        ("postgresql+psycopg://host/db", "postgresql+psycopg"),
+        ("sqlite:///x.db", "sqlite"),
+        ("file:///tmp", "file"),
+        ("/data", None),
+        ("data", None),
+        ("./a:b", None),
+        ("C:/data", None),
+        ("C:\\data", None),
+        ("", None),
     ],
-)  # fmt: skip
+)
 def test_scheme(url, scheme):
     assert registry.scheme(url) == scheme
 
