@@ -95,6 +95,8 @@ class Graph:
 
     def _same(self, task: Task) -> None:
         """Tasks that differ in insignificant parameters only are one task: so they must read the same."""
+        if all(field.significant for field in task.fields().values()):
+            return
         known = self.tasks[task.id]
         if known != task and not task.external:
             mine, theirs = ({t.id for t in _checked(t.requires(), t)} for t in (task, known))
@@ -189,8 +191,8 @@ def _checked(shape: Any, reader: Task | None = None) -> list[Task]:
 
 def _is_plain(required: Any, tasks: list[Task]) -> bool:
     """A list of different tasks: its order says it all."""
-    flat = isinstance(required, list | tuple) and all(isinstance(task, Task) for task in required)
-    return flat and len(required) == len({task.id for task in tasks})
+    flat = isinstance(required, list | tuple) and list(required) == tasks
+    return flat and len(tasks) == len({task.id for task in tasks})
 
 
 def _where(cls: type) -> str:

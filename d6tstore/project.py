@@ -86,13 +86,9 @@ def author() -> str:
 
 
 @functools.cache
-def _host(pid: int) -> str:
-    return socket.gethostname()
-
-
 def host() -> str:
     """Name of this machine."""
-    return _host(os.getpid())
+    return socket.gethostname()
 
 
 def pid() -> str:

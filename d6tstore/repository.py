@@ -204,18 +204,18 @@ class Repository:
         info = {"who": project.author(), "host": project.host(), "pid": project.pid(), "since": record.now()}
         backend, wait = self.backend(task), 0.01
         while True:
+            entered = False
             try:
-                claim = backend.claim(key, info)
-                claim.__enter__()
+                with backend.claim(key, info):
+                    entered = True
+                    return action()
             except Held as held:
+                if entered:  # it is the action's
+                    raise
                 who = " ".join(f"{k}={v}" for k, v in held.info.items())
                 log.info("%r is being computed (%s); waiting", task, who)
                 threading.Event().wait(wait)
                 wait = min(wait * 1.5, 1.0)
-                continue
-            with contextlib.ExitStack() as stack:
-                stack.push(claim)
-                return action()
 
     def successor(self, old: Record, **changes: Any) -> Record:
         """A record like `old` that follows it."""

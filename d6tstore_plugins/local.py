@@ -137,12 +137,12 @@ class LocalBackend(Backend):
         folder = path.rpartition("/")[0]
         for _ in range(20):
             try:
-                os.mkdir(folder)
-            except OSError:  # its parent is missing too, or it is there by now
-                os.makedirs(folder, exist_ok=True)
-            try:
+                try:
+                    os.mkdir(folder)
+                except OSError:  # its parent is missing too, or it is there by now
+                    os.makedirs(folder, exist_ok=True)
                 return action()
-            except FileNotFoundError:
+            except FileNotFoundError:  # from makedirs too: the parent went after it was made
                 continue
         return action()
 

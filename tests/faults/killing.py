@@ -1,8 +1,9 @@
 """Kills real processes at every step of what they do to a store, and looks at what is left.
 
-Run as a program, `killing.py SCENARIO FOLDER [heavy]`: for n = 1, 2, ... a forked child does the scenario and kills
-itself with SIGKILL just before its n-th call to the operating system (a write is cut in half first), until it
-gets through. After each death the folder is judged, the work repeated, the garbage collected, and judged again.
+Run as a program, `killing.py SCENARIO FOLDER light|heavy|random`: for n = 1, 2, ... a forked child does the
+scenario and kills itself with SIGKILL just before its n-th call to the operating system (a write is cut in half
+first), until it gets through. After each death the folder is judged, the work repeated, the garbage collected.
+`heavy` adds frames; `random` kills from outside at random times instead.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def plain(value):
 
 
 class Scenario:
-    """What is there before (`prepare`), what the child does (`act`), and which generations may be found after."""
+    """What is there before (`prepare`), what the child does (`act`), and what may be found after."""
 
     allowed: tuple[int, ...] = (1, 2)
     final = 2

@@ -1,8 +1,8 @@
 """Objects and records that are not what they should be: truncated, altered, foreign, deleted, forged.
 
-What can go wrong: half a file counts as a result; other bytes of the same length are loaded; a damaged record
-stops the plan, or makes gc delete what it named; a record leads out of the folder, or makes us import a module;
-a file of the user that lies in the folder is taken for garbage.
+What can go wrong: half a file counts as a result; other bytes of the same length are loaded; a damaged
+record stops the plan, or makes gc delete what it named; a record leads out of the folder, or makes us import a
+module; a file of the user that lies in the folder is taken for garbage.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def test_an_upstream_object_that_is_gone_costs_nothing_until_it_is_loaded(full):
 
 
 def survey(store, damaged, others):
-    """Everything that looks at records, over a damaged one: nothing crashes, the others are what they were."""
+    """Everything that looks at records, over a damaged one: nothing crashes, the others are as they were."""
     plan = store.preview([damaged, *others])
     node = plan[damaged]
     assert str(node.state) == "PENDING", node

@@ -1,4 +1,4 @@
-"""Whatever a parameter, a name or a namespace holds: keys stay below the root, and what is saved is found again."""
+"""Whatever a parameter, a name or a namespace holds: keys stay below the root, and values come back."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""SIGKILL at every step of a save, a run, a reset, an accept, a gc: old or new, never a mixture, nothing left over.
+"""SIGKILL at every step of a save, a run, a reset, an accept, a gc: old or new, never a mixture.
 
 What can go wrong: an object that is cut short counts as complete; a record that names an object which is not
 there; a record of two halves; one output of the old run and one of the new; a claim of a dead process that
-blocks the next; a dismissed version that is restored; a version that was restored and is lost; debris for ever.
+blocks the next; a dismissed version that is restored; a version that is lost in its restoring; debris for ever.
 """
 
 from __future__ import annotations

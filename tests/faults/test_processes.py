@@ -1,8 +1,8 @@
 """Several processes on one folder: other code, the same code, a reader, a garbage collector.
 
 What can go wrong: a reader meets an object that was just replaced; two outputs of two generations are loaded
-together; work is done twice; a process waits for a claim whose holder died; gc removes what a running task just
-wrote, or what a run published between gc's look and its deletion.
+together; work is done twice; a process waits for a claim whose holder died; gc removes what a running task
+just wrote, or what a run published between gc's look and its deletion.
 """
 
 from __future__ import annotations

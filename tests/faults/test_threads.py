@@ -1,7 +1,8 @@
 """Threads and Ctrl-C.
 
 What can go wrong: a failing task takes others with it; work is done twice by threads that share a store or a
-folder; an interrupt throws away what was just published, or leaves the run hanging; a reader joins outputs of two runs.
+folder; an interrupt throws away what was just published, or leaves the run hanging; a reader
+joins outputs of two runs.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def test_a_load_whose_objects_go_meanwhile_starts_over(any_store, monkeypatch):
 
 
 def interrupted_at(monkeypatch, store, method, when):
-    """Raise KeyboardInterrupt around the backend's `method` as `when(key)` says: 'before', 'after' or nothing."""
+    """Raise KeyboardInterrupt once, 'before' or 'after' the backend's `method`, as `when(key)` says."""
     kind = type(store.repository.default)
     real, done = getattr(kind, method), []
 
