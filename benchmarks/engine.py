@@ -90,9 +90,7 @@ class Bench:
 
 def lattice(bench, sizes, peer_sizes, peers, repeats):
     """First run and nothing to do, of everybody, alternating."""
-    jobs = [(name, n) for n in sizes for name in (LOOP, OURS)] + [
-        (name, n) for n in peer_sizes for name in peers
-    ]
+    jobs = [(name, n) for n in sizes for name in (LOOP, OURS)] + [(name, n) for n in peer_sizes for name in peers]
     for turn in range(max(repeats.values())):
         for name, n in jobs:
             if turn >= repeats[n] or (name in peers and turn >= 3):
@@ -113,16 +111,10 @@ def targets(bench, sizes, peer_sizes, peers):
         for n in sizes:
             bench.line(f"{title}, N={n:,}: loop", f"{us(LOOP, action, n):.1f} us")
             if action == "first":
-                bench.line(
-                    f"{title}, N={n:,}: loop that encodes nothing", f"{us(LOOP, 'bytes_only', n):.1f} us"
-                )
+                bench.line(f"{title}, N={n:,}: loop that encodes nothing", f"{us(LOOP, 'bytes_only', n):.1f} us")
             bench.line(f"{title}, N={n:,}: d6tstore", f"{us(OURS, action, n):.1f} us")
-            bench.ratio(
-                f"{title}, N={n:,}: d6tstore / loop", us(OURS, action, n), us(LOOP, action, n), most=4
-            )
-        bench.ratio(
-            f"{title}: N={large:,} / N={small}", us(OURS, action, large), us(OURS, action, small), most=1.25
-        )
+            bench.ratio(f"{title}, N={n:,}: d6tstore / loop", us(OURS, action, n), us(LOOP, action, n), most=4)
+        bench.ratio(f"{title}: N={large:,} / N={small}", us(OURS, action, large), us(OURS, action, small), most=1.25)
         for name in peers:
             for n in peer_sizes:
                 if not (theirs := us(name, action, n)):
@@ -154,8 +146,11 @@ def diamonds(bench, layers):
 
 
 def start(command):
+    """Milliseconds that a command takes."""
     begin = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return (time.perf_counter() - begin) * 1e3
 
 
@@ -173,9 +168,7 @@ def imports(bench, repeats):
     bench.line("import d6tstore, over an empty interpreter", f"{extra:.0f} ms", "<= 100 ms", extra <= 100)
     code = f"import d6tstore, sys; print(*(m for m in {HEAVY} if m in sys.modules))"
     loaded = subprocess.run([*python, code], check=True, capture_output=True, text=True).stdout.strip()
-    bench.line(
-        "import d6tstore brings in", loaded or "none of the four", f"no {', '.join(HEAVY)}", not loaded
-    )
+    bench.line("import d6tstore brings in", loaded or "none of the four", f"no {', '.join(HEAVY)}", not loaded)
     if found["help"]:
         took = statistics.median(found["help"])
         bench.line("d6tstore --help", f"{took:.0f} ms", "<= 250 ms", took <= 250)
@@ -197,16 +190,12 @@ def installed(peers):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer repeats, peers at N=1,000 only")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
     parser.add_argument("--cpu", action="store_true", help="CPU time, for a machine that others keep busy")
     parser.add_argument("--only", nargs="*", metavar="PEER", help=f"these peers only: {', '.join(PEERS)}")
-    parser.add_argument(
-        "--folder", help="where to write; default: memory (/dev/shm), else a temporary folder"
-    )
+    parser.add_argument("--folder", help="where to write; default: memory (/dev/shm), else a temporary folder")
     options = parser.parse_args()
     if options.only and (unknown := set(options.only) - set(PEERS)):
         parser.error(f"no such peer: {', '.join(sorted(unknown))}")

@@ -38,18 +38,21 @@ from d6tstore.parameters import (
     StrParameter,
     TupleParameter,
 )
-from d6tstore.task import Task, requires
+from d6tstore.requirement import requires
+from d6tstore.task import Task
+from d6tstore.tasks import grid
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from d6tstore.backend import Backend, TableBackend
+    from d6tstore.config import open
     from d6tstore.explain import Explanation
     from d6tstore.format import Format, PathFormat, TableFormat
     from d6tstore.plan import Plan, State
     from d6tstore.record import Record
     from d6tstore.report import Report
-    from d6tstore.store import Store, grid, open
+    from d6tstore.store import Store
     from d6tstore.target import Target
 
 __version__ = "0.1.0"
@@ -65,7 +68,7 @@ __all__ = [
 _LAZY = {
     "Backend": "backend", "TableBackend": "backend", "Explanation": "explain", "Format": "format",
     "PathFormat": "format", "TableFormat": "format", "Plan": "plan", "State": "plan", "Record": "record",
-    "Report": "report", "Store": "store", "grid": "store", "open": "store", "Target": "target",
+    "Report": "report", "Store": "store", "open": "config", "Target": "target",
 }  # fmt: skip
 
 
@@ -93,9 +96,9 @@ def init(url: Any = None, **options: Any) -> Store:
         >>> d6tstore.init("memory://")
         Store('memory://')
     """
-    from d6tstore import store
+    from d6tstore import config
 
-    chosen = store.open(url, **options)
+    chosen = config.open(url, **options)
     context.set_default(chosen)
     return chosen
 

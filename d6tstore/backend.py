@@ -185,6 +185,7 @@ class Backend(ABC):
 
     def close(self) -> None:
         """Release what is open. Using the backend again opens it again."""
+        return
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"

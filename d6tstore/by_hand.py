@@ -9,10 +9,10 @@ from d6tstore.attempt import Attempt
 from d6tstore.engine import BY_HAND, Job, execute
 from d6tstore.errors import NeverRun, RecordError, SaveError, UndeclaredLoad, UsageError
 from d6tstore.graph import Graph
-from d6tstore.plan import Code
 from d6tstore.project import commit
 from d6tstore.record import Record
 from d6tstore.repository import Repository
+from d6tstore.staleness import Code
 from d6tstore.task import Task
 
 
@@ -52,7 +52,9 @@ class ByHand:
         attempt.previous = self._current(attempt.task)
         keys = {output.key for output in attempt.saved.values()}
         if gone := keys - attempt.backend.stat(keys).keys():
-            raise SaveError(f"{attempt.task!r}: {', '.join(sorted(gone))} was removed meanwhile. Save all outputs again.")
+            raise SaveError(
+                f"{attempt.task!r}: {', '.join(sorted(gone))} was removed meanwhile. Save all outputs again."
+            )
         attempt.commit()
 
     def _current(self, task: Task) -> Record | None:

@@ -60,9 +60,7 @@ def demo(folder: str | None) -> None:
 @cli.command(context_settings=PASS)
 @named
 @click.option("--force", metavar="CLASS|all", multiple=True, help="Run it and what depends on it anew.")
-@click.option(
-    "--workers", metavar="N", type=click.IntRange(1), help="Threads. [default: one after the other]"
-)
+@click.option("--workers", metavar="N", type=click.IntRange(1), help="Threads. [default: one after the other]")
 def run(words: tuple[str, ...], force: tuple[str, ...], workers: int | None) -> None:
     """Compute what is missing or stale.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from d6tstore import context, store
+from d6tstore import config, context, tasks
 from d6tstore.display import grouped
 from d6tstore.errors import UsageError
 from d6tstore.report import Report
@@ -55,9 +55,7 @@ def run(folder: str | None = None) -> None:
             place = Path(stack.enter_context(temporary)).resolve()
         else:
             place = _fresh(Path(folder).expanduser())
-        click.echo(
-            "GetData -> Preprocess -> Train, over a grid of models, on scikit-learn's breast-cancer set"
-        )
+        click.echo("GetData -> Preprocess -> Train, over a grid of models, on scikit-learn's breast-cancer set")
         kept = "kept" if folder else "removed at the end; --dir PATH keeps it"
         click.echo(click.style(f"in {place} ({kept})", dim=True))
         started = time.perf_counter()
@@ -66,7 +64,7 @@ def run(folder: str | None = None) -> None:
                 shutil.copy(file, place)
         stack.enter_context(contextlib.chdir(place))
         stack.enter_context(_importable())
-        stack.enter_context(context.using(store.open()))
+        stack.enter_context(context.using(config.open()))
         demo = Demo(place)
         demo.play()
         click.echo(f"\n{demo.number} steps, each as it says, in {time.perf_counter() - started:.1f} s.")
@@ -90,9 +88,7 @@ def _fresh(folder: Path) -> Path:
     except OSError as exc:
         raise UsageError(f"{folder} cannot be used: {exc.strerror}. Give a new folder.") from None
     if not empty:
-        raise UsageError(
-            f"{folder} is not empty. Give a new folder, so that nothing of yours is overwritten."
-        )
+        raise UsageError(f"{folder} is not empty. Give a new folder, so that nothing of yours is overwritten.")
     return folder.resolve()
 
 
@@ -177,7 +173,7 @@ class Demo:
     def grid(self, flow: ModuleType) -> list[Task]:
         """The tasks to compare."""
         values: dict[str, Any] = {"model": ["logistic", "svm"], "C": [0.1, 1.0, 10.0]}
-        return store.grid(flow.Train, do_preprocess=self.preprocess, **values)
+        return tasks.grid(flow.Train, do_preprocess=self.preprocess, **values)
 
     # ------------------------------------------------------------------- steps
 
@@ -229,9 +225,7 @@ class Demo:
         shown = table.sort_values("roc_auc", ascending=False)
         shown = shown[["model", "C", "do_preprocess", "roc_auc", "accuracy", "seconds"]]
         formats: Any = {"C": "{:g}".format}
-        head, *lines = shown.to_string(
-            index=False, float_format="{:.3f}".format, formatters=formats
-        ).splitlines()
+        head, *lines = shown.to_string(index=False, float_format="{:.3f}".format, formatters=formats).splitlines()
         click.echo(f"\n{click.style('Compare: d6tstore.compare(tasks), best first', bold=True)}")
         click.echo(click.style(f"   {head}", dim=True))
         for i, line in enumerate(lines):
@@ -248,9 +242,7 @@ def show(report: Report) -> None:
 
 def _show_change(where: str, old: str, new: str) -> None:
     for sign, text, colour in (("-", old, "red"), ("+", new, "green")):
-        click.echo(
-            f"   {where:{len(where)}}{' ' if where else ''}" + click.style(f"{sign} {text}", fg=colour)
-        )
+        click.echo(f"   {where:{len(where)}}{' ' if where else ''}" + click.style(f"{sign} {text}", fg=colour))
 
 
 def _text(counts: Counts) -> str:

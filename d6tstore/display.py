@@ -45,9 +45,7 @@ def _lines(plan: Plan) -> Iterator[_Line]:
         id, lead, below = stack.pop()
         children = plan.graph.children[id]
         if id in opened or (children and opened.issuperset(children)):
-            yield _Line(
-                lead, plan.nodes[id], _above(plan, () if id in opened else children) if children else ""
-            )
+            yield _Line(lead, plan.nodes[id], _above(plan, () if id in opened else children) if children else "")
             opened.add(id)
             continue
         opened.add(id)
@@ -90,9 +88,7 @@ def _shown(plan: Plan) -> Iterator[_Line | str]:
 
 def tree_text(plan: Plan) -> str:
     """The tree of a plan as plain text: parameters, state and reason of each task."""
-    lines = (
-        line if isinstance(line, str) else f"{line.lead}{line.node}{line.above}" for line in _shown(plan)
-    )
+    lines = (line if isinstance(line, str) else f"{line.lead}{line.node}{line.above}" for line in _shown(plan))
     return "\n".join(lines)
 
 

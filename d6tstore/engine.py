@@ -16,10 +16,11 @@ from d6tstore import project
 from d6tstore.attempt import Attempt
 from d6tstore.errors import D6tstoreError, ExternalAbsent, RecordError, UsageError, WorkerError
 from d6tstore.fingerprint import Fingerprint, changed
-from d6tstore.plan import ABSENT, CUT_OFF, Code, FORCED, MISSING, UPSTREAM, Node, Plan, State, stale
+from d6tstore.plan import ABSENT, CUT_OFF, FORCED, MISSING, UPSTREAM, Node, Plan, State
 from d6tstore.record import Record
 from d6tstore.report import Outcome, Report
 from d6tstore.repository import Repository
+from d6tstore.staleness import Code, stale
 from d6tstore.task import Task
 
 log = logging.getLogger("d6tstore")
@@ -60,7 +61,7 @@ def execute(job: Job) -> Done:
     try:
         _check_worker(job)
         return job.repository.claimed(job.task, lambda: _compute(job))
-    except BaseException as exc:
+    except BaseException as exc:  # noqa: BLE001 - it goes on, in a form that can travel
         raise _portable(exc) from None
 
 
@@ -224,7 +225,7 @@ class Run:
                 future.add_done_callback(done.put)
                 return
             result = execute(job)
-        except (Exception, SystemExit) as exc:  # as an executor: the report carries it, Ctrl-C goes through
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - the report carries it; Ctrl-C goes through
             self._error(id, started, exc)
         else:
             self._result(id, result)

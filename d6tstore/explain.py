@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from d6tstore import plan as predicates
+from d6tstore import staleness
 from d6tstore.plan import Node, Plan
 from d6tstore.record import Record, nearest
 from d6tstore.task import Task
@@ -54,9 +54,7 @@ def explain(plan: Plan, task: Task) -> Explanation:
                 else f"no task of the family {task.family} has a result yet"
             )
     else:
-        details.append(
-            f"result of {found.time[:19]} by {found.author} on {found.host}, {found.seconds:.2f} s"
-        )
+        details.append(f"result of {found.time[:19]} by {found.author} on {found.host}, {found.seconds:.2f} s")
         details += _all_changes(plan, task, found)
     for id in plan.graph.inputs[task.id]:
         if plan.nodes[id].will_run:
@@ -70,11 +68,11 @@ def _all_changes(plan: Plan, task: Task, found: Record) -> list[str]:
     if task.external:
         return []
     reasons = [
-        predicates.other_module(task, found),
-        predicates.changed_code(found, plan.code.of(task)),
-        predicates.changed_format(task, found),
-        predicates.changed_input(found, inputs, plan.graph.shapes.get(task.id, "")),
-        predicates.changed_file(task, found, plan.repository),
+        staleness.other_module(task, found),
+        staleness.changed_code(found, plan.code.of(task)),
+        staleness.changed_format(task, found),
+        staleness.changed_input(found, inputs, plan.graph.shapes.get(task.id, "")),
+        staleness.changed_file(task, found, plan.repository),
     ]
     check = plan.repository.check_of(task)
     ignored = "" if check == "code" else f" (may be ignored: check = {check!r})"

@@ -84,6 +84,4 @@ def _tracked(item: object) -> tuple[str, object]:
     try:
         return item.rpartition(".")[2], pkgutil.resolve_name(item)
     except (ImportError, AttributeError, ValueError) as exc:
-        raise D6tstoreError(
-            f"track={item!r}: no such module, class or function. Check the dotted name."
-        ) from exc
+        raise D6tstoreError(f"track={item!r}: no such module, class or function. Check the dotted name.") from exc

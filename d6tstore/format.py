@@ -31,6 +31,10 @@ class Format(ABC):
     live: ClassVar[bool] = False
     """True if values are kept in memory as they are; `dump` and `load` are not used then."""
 
+    def check(self, value: Any) -> Any:
+        """For live formats: the object to keep, or to hand out. Raises FormatError."""
+        return value
+
     @abstractmethod
     def dump(self, value: Any, file: BinaryIO) -> None:
         """Write a value to a file that is open for writing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from blake3 import blake3
 
 from d6tstore.errors import GraphError
-from d6tstore.task import Task, flatten, latest, newest
+from d6tstore.shapes import flatten
+from d6tstore.task import Task, latest, newest
 
 
 class Graph:
@@ -64,9 +66,7 @@ class Graph:
                 if child.id in path:
                     at = list(path).index(child.id)
                     ring = " -> ".join(repr(t) for t, _ in [*stack[at:], stack[at]])
-                    raise GraphError(
-                        f"cycle: {ring}. A task cannot need itself; remove one of these requires."
-                    )
+                    raise GraphError(f"cycle: {ring}. A task cannot need itself; remove one of these requires.")
                 if child.id in self.tasks:
                     self._same(child)
                 else:
@@ -87,11 +87,11 @@ class Graph:
     def _roles(self, required: Any) -> str:
         """What `requires` returned as text, the same for every order of a dict."""
         if isinstance(required, Mapping):
-            return "{%s}" % ",".join(sorted(f"{k!r}:{self._roles(v)}" for k, v in required.items()))
+            return f"{{{','.join(sorted(f'{k!r}:{self._roles(v)}' for k, v in required.items()))}}}"
         if isinstance(required, Task):
             id = self._newest(required).id
             return self._roles(self._required.get(id)) if required.aggregates else id
-        return "[%s]" % ",".join(map(self._roles, required or ()))
+        return f"[{','.join(map(self._roles, required or ()))}]"
 
     def _same(self, task: Task) -> None:
         """Tasks that differ in insignificant parameters only are one task: so they must read the same."""
@@ -138,6 +138,35 @@ class Graph:
         for id in ids:
             found.update(dict.fromkeys(self.inputs[id] if self.tasks[id].aggregates else [id]))
         return tuple(found)
+
+    def named(self, which: Any) -> set[str]:
+        """Ids of the tasks that a person names: a task, a class, several, True for all, None for none.
+
+        Raises:
+            GraphError: none of the tasks here is meant.
+        """
+        if which is None or which is False:
+            return set()
+        if which is True:
+            return set(self.tasks)
+        named: set[str] = set()
+        for item in flatten(list(which) if isinstance(which, set | frozenset) else which):
+            if isinstance(item, type):
+                found = {id for id, task in self.tasks.items() if task.family == getattr(item, "family", None)}
+                found = {leaf for id in found for leaf in (self.inputs[id] if self.tasks[id].aggregates else [id])}
+            elif isinstance(item, Task):
+                found = {item.id} & set(self.tasks)
+                found = set(self.inputs[item.id]) if found and item.aggregates else found
+            else:
+                found = set()
+            if not found:
+                listed = ", ".join(map(repr, itertools.islice(self, 5)))
+                raise GraphError(
+                    f"{item!r} is none of the tasks here: {listed}{', ...' if len(self) > 5 else ''}. "
+                    "Name one of them, with the parameters that it has there."
+                )
+            named |= found
+        return named
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks.values())

@@ -43,9 +43,9 @@ def current_store() -> Store:
     if url is None:
         with contextlib.suppress(NotInitialised):
             return context.current()
-    from d6tstore import store
+    from d6tstore import config
 
-    return store.open(url)
+    return config.open(url)
 
 
 def tasks(words: Sequence[str]) -> list[Task]:
@@ -99,15 +99,13 @@ def _module(name: str, path: str) -> ModuleType:
             raise  # found, but something that it imports is not there
         near = nearest(name, _modules_here())
         raise UsageError(
-            f"there is no module {exc.name}{near or '.'} "
-            f"Modules are sought in {here}, then among those installed."
+            f"there is no module {exc.name}{near or '.'} Modules are sought in {here}, then among those installed."
         ) from None
     except D6tstoreError as exc:
         raise UsageError(f"{user_line(exc)}{exc}") from exc
     except SystemExit as exc:
         raise UsageError(
-            f"importing {name} ended the program ({exc!r}). Put what a script does under "
-            'if __name__ == "__main__":.'
+            f'importing {name} ended the program ({exc!r}). Put what a script does under if __name__ == "__main__":.'
         ) from None
     except (TypeError, ValueError) as exc:
         if name.startswith(".") or not all(name.split(".")):
@@ -122,9 +120,7 @@ def _modules_here() -> Iterator[str]:
 
 
 def _task_names(owner: Any) -> list[str]:
-    return [
-        n for n, v in vars(owner).items() if isinstance(v, type) and issubclass(v, Task) and not v._framework
-    ]
+    return [n for n, v in vars(owner).items() if isinstance(v, type) and issubclass(v, Task) and not v._framework]
 
 
 def _choice(module: str) -> str:

@@ -47,9 +47,7 @@ class Problem(NamedTuple):
     problem: str
 
 
-def _all_records(
-    backend: Backend, repository: Repository, prefix: str
-) -> list[tuple[str, Record | RecordError]]:
+def _all_records(backend: Backend, repository: Repository, prefix: str) -> list[tuple[str, Record | RecordError]]:
     """Records under a prefix, those of the store's namespace only."""
     keys = [e.key for e in backend.list(prefix) if _ours(_RECORD, e.key[len(prefix) :], repository)]
     return _decoded(backend, keys)
@@ -160,9 +158,7 @@ def _task_of(key: str) -> str:
     return f"{family}-{rest.partition('/')[0].rpartition('-')[2]}"
 
 
-def _remove(
-    repository: Repository, backend: Backend, task: str, entries: list[Entry], garbage: Garbage
-) -> None:
+def _remove(repository: Repository, backend: Backend, task: str, entries: list[Entry], garbage: Garbage) -> None:
     """Remove what is still unwanted once we hold the claim: a run may have published it meanwhile."""
     info = {"who": project.author(), "host": project.host(), "pid": project.pid(), "since": record.now()}
     claim = contextlib.nullcontext() if garbage.dry_run else backend.claim(task, info)
@@ -196,11 +192,9 @@ def verify(repository: Repository, graph: Graph | None) -> list[Problem]:
                 what = str(found) if isinstance(found, RecordError) else f"is the record of {found.id}"
                 problems.append(Problem(id, key, what))
                 continue
-            for output in found.outputs.values():
-                if output.checksum and (
-                    problem := _problem(backend, output.key, output.bytes, output.checksum)
-                ):
-                    problems.append(Problem(id, output.key, problem))
+            stored = [o for o in found.outputs.values() if o.checksum]
+            seen = ((o.key, _problem(backend, o.key, o.bytes, o.checksum)) for o in stored)
+            problems += [Problem(id, at, problem) for at, problem in seen if problem]
     return problems
 
 

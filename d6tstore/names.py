@@ -47,9 +47,7 @@ class Syntax(NamedTuple):
 
     text: str
     paths: tuple[Names, ...]  # ("helpers", "scale"), (SELF, "clean"), (SUPER, "run"); sorted
-    imports: dict[
-        str, tuple[str, str, int]
-    ]  # name -> (module, attribute or "", level) of imports in the body
+    imports: dict[str, tuple[str, str, int]]  # name -> (module, attribute or "", level) of imports in the body
     state: frozenset[Names]  # paths that the function changes: memory of the process, no constant
     exact: bool = True  # False: made from bytecode, hence only comparable within one Python version
 
@@ -63,9 +61,7 @@ def references(nodes: Iterable[_Function]) -> Syntax:
         first = [*node.args.posonlyargs, *node.args.args][:1]
         visitor.name = getattr(node, "name", "")
         visitor.function(node, frozenset(), None, first[0].arg if first else None)
-    return Syntax(
-        "|".join(sorted(set(texts))), tuple(sorted(visitor.paths)), visitor.imports, frozenset(visitor.state)
-    )
+    return Syntax("|".join(sorted(set(texts))), tuple(sorted(visitor.paths)), visitor.imports, frozenset(visitor.state))
 
 
 class _References:
@@ -101,9 +97,7 @@ class _References:
             case ast.AnnAssign(target=target, value=value):
                 self.visit(target, bound, me)
                 return self.visit(value, bound, me) if value else None
-            case ast.If(
-                test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"), orelse=orelse
-            ):
+            case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"), orelse=orelse):
                 for statement in orelse:
                     self.visit(statement, bound, me)
                 return None
@@ -124,9 +118,7 @@ class _References:
             case ast.Call(func=func, args=args):
                 if isinstance(func, ast.Attribute) and func.attr in _MUTATORS:
                     self.changes(func.value, bound, me)
-                harmless = (
-                    getattr(func, "id", "") in _HARMLESS or getattr(func, "attr", "") == self.name != ""
-                )
+                harmless = getattr(func, "id", "") in _HARMLESS or getattr(func, "attr", "") == self.name != ""
                 if _is_getattr(node):
                     return self.reference(node, bound, me)
                 if harmless:  # also `Base.run(self)` inside of `run`
@@ -166,9 +158,7 @@ class _References:
         path, root = self.path(node, bound, me)
         if path:
             self.paths.add((SELF, EVERYTHING) if path == (SELF,) else path)
-            if isinstance(getattr(node, "ctx", None), ast.Store | ast.Del) and (
-                path[0] != SELF or me == "cls"
-            ):
+            if isinstance(getattr(node, "ctx", None), ast.Store | ast.Del) and (path[0] != SELF or me == "cls"):
                 self.state.add(path)
         elif not isinstance(root, ast.Name):
             self.visit(root, bound, me)
@@ -204,11 +194,7 @@ def _bound(body: list[Any]) -> tuple[set[str], set[str]]:
                 names.add(name)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 names.add(name)
-            case (
-                ast.ExceptHandler(name=str(name))
-                | ast.MatchAs(name=str(name))
-                | ast.MatchStar(name=str(name))
-            ):
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 names.add(name)
             case ast.MatchMapping(rest=str(name)):
                 names.add(name)

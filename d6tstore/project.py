@@ -38,9 +38,7 @@ def root() -> Path:
 
 def _installed(script: Path) -> bool:
     """A command of the environment (`d6tstore`, `pytest`): where that lies says nothing about the project."""
-    folders = {Path(sys.prefix).resolve() / name for name in ("bin", "Scripts")} | {
-        Path(__file__).resolve().parent
-    }
+    folders = {Path(sys.prefix).resolve() / name for name in ("bin", "Scripts")} | {Path(__file__).resolve().parent}
     return script.parent in folders or "site-packages" in script.parts
 
 

@@ -153,9 +153,7 @@ class Walk(Values):
             found = sys.modules.get(module)
             spec = importlib.util.find_spec(module.partition(".")[0]) if found is None else None
             file = spec.origin if spec else getattr(found, "__file__", None)
-            if not is_own(module, file or "", self.tops, self.root) and (
-                file or not hasattr(found, "__path__")
-            ):
+            if not is_own(module, file or "", self.tops, self.root) and (file or not hasattr(found, "__path__")):
                 return _Foreign(f"{module}:{name}")  # whether it has been imported already must not matter
             found = found or importlib.import_module(module)
         except Exception:  # noqa: BLE001  user code runs on import and may raise anything; so will `run`
@@ -210,9 +208,7 @@ class Walk(Values):
         if state:
             self.state.add(key)
         if key not in self.constants:
-            text = self.describe(
-                value, hint=name, me=me
-            )  # first, so that a wrapper leaves its function the label
+            text = self.describe(value, hint=name, me=me)  # first, so that a wrapper leaves its function the label
             self.constants[key] = (self.label(key, name, None), value, text)
         return self.constants[key][0]
 
@@ -275,9 +271,7 @@ class Walk(Values):
         for name, raw in sorted(vars(cls).items()):
             inner = innermost(raw)
             own = isinstance(inner, FunctionType) and self.owns_function(inner)
-            if isinstance(inner, FunctionType) and inner.__code__.co_filename.startswith(
-                ("<string>", "<attrs")
-            ):
+            if isinstance(inner, FunctionType) and inner.__code__.co_filename.startswith(("<string>", "<attrs")):
                 own = own and not {"__dataclass_fields__", "__attrs_attrs__"} & vars(cls).keys()
             hidden = name.startswith("_") if is_framework(cls) else name[:2] == name[-2:] == "__"
             if name in _BOOKKEEPING or (not own and (hidden or issubclass(cls, Enum))):

@@ -61,9 +61,10 @@ class Acceptance(msgspec.Struct, frozen=True, gc=False):
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The result of one task. Replaced as a whole, never edited.
 
-    `params` holds the significant parameters as JSON values, `insignificant` the others. `inputs` maps the id
-    of every direct input to its content, in order; `shape` tells their roles (see `Graph.shapes`).
-    `ancestors` are the write ids of earlier records, newest first. `restorable` turns False when the user asked to compute anew; `replaced` is when it moved to the history.
+    `params` holds the significant parameters as JSON values, `insignificant` the others. `inputs` maps the id of every
+    direct input to its content, in order; `shape` tells their roles (see `Graph.shapes`). `ancestors` are the write
+    ids of earlier records, newest first. `restorable` turns False when the user asked to compute anew; `replaced` is
+    when it moved to the history.
     """
 
     version: int

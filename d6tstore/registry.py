@@ -74,9 +74,7 @@ def load(group: str, name: str) -> Any:
             f"Repair or uninstall {_owner(point)}; install its missing extras."
         ) from exc
     if not (isinstance(found, type) and issubclass(found, _BASES[group])):
-        raise PluginError(
-            f"{kind} {name!r} of {_owner(point)}: {point.value} is no {_BASES[group].__name__} class."
-        )
+        raise PluginError(f"{kind} {name!r} of {_owner(point)}: {point.value} is no {_BASES[group].__name__} class.")
     return found
 
 
@@ -98,14 +96,44 @@ def refresh() -> None:
     """Look again for what is installed (after an installation in this process)."""
     _found.cache_clear()
     load.cache_clear()
-    format_of.cache_clear()
+    _format_named.cache_clear()
 
 
 @functools.cache
-def format_of(name: str) -> Format:
-    """The format of a name. Raises PluginError."""
+def _format_named(name: str) -> Format:
     found: Format = load(FORMATS, name)()
     return found
+
+
+def format_of(declared: Any) -> Format:
+    """The format that a task declares by name, class or instance. Raises PluginError."""
+    if isinstance(declared, str):
+        return _format_named(declared)
+    found: Format = declared() if isinstance(declared, type) else declared
+    return found
+
+
+def format_name(declared: Any) -> str:
+    """How a record names a format: by its entry point; a class or instance by its own path."""
+    if isinstance(declared, str):
+        return declared
+    kind = declared if isinstance(declared, type) else type(declared)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def kept_format(name: str, declared: Any) -> Format:
+    """The format that a record names. A record names plug-ins only: it never makes us import a module.
+
+    Args:
+        name: as the record says.
+        declared: what the task declares for this output, None if nothing.
+
+    Raises:
+        PluginError: no plug-in of that name, and the task does not declare that class either.
+    """
+    if declared is not None and format_name(declared) == name:
+        return format_of(declared)
+    return _format_named(name)
 
 
 def scheme(url: str) -> str | None:

@@ -92,9 +92,7 @@ class Report:
 
     def __str__(self) -> str:
         counts = [f"{len(self._tasks(a))} {a}" for a in ("ran", "reused", "restored", "failed", "blocked")]
-        lines = [
-            f"{', '.join(c for c in counts if not c.startswith('0 ')) or 'nothing to do'} in {self.seconds:.2f} s"
-        ]
+        lines = [f"{', '.join(c for c in counts if not c.startswith('0 ')) or 'nothing to do'} in {self.seconds:.2f} s"]
         for outcome in self:
             if outcome.action != "reused":
                 error = f": {type(outcome.error).__name__}: {outcome.error}" if outcome.error else ""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace as replace_record
 
-from d6tstore import content, project, record, registry
+from d6tstore import project, record
 from d6tstore.backend import Backend, check_key
 from d6tstore.errors import BackendError, Collision, Held, InvalidKey, RecordError, UsageError
 from d6tstore.record import ANCESTORS, Record
@@ -277,39 +277,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(_text, value))
     return "" if value is None else str(value)
-
-
-def format_of(declared: Any) -> Any:
-    """The format that a task declares by name, class or instance."""
-    if isinstance(declared, str):
-        return registry.format_of(declared)
-    return declared() if isinstance(declared, type) else declared
-
-
-def format_name(declared: Any) -> str:
-    """How a record names a format; a class or instance by the entry point's name or its own path."""
-    if isinstance(declared, str):
-        return declared
-    kind = declared if isinstance(declared, type) else type(declared)
-    return f"{kind.__module__}:{kind.__qualname__}"
-
-
-def kept_format(name: str, task: Task, output: str) -> Any:
-    """The format of a record's output. A record names plug-ins only: it never makes us import a module.
-
-    Raises:
-        PluginError: no plug-in of that name, and the task does not declare that class either.
-    """
-    declared = task.formats().get(output)
-    if declared is not None and format_name(declared) == name:
-        return format_of(declared)
-    return registry.format_of(name)
-
-
-def derived_content(
-    repository: Repository, task: Task, code: str, inputs: Mapping[str, str], name: str
-) -> str:
-    """Content of a value that has no bytes: what it was made from (`inputs`: contents of tasks and files)."""
-    code = code if repository.check_of(task) == "code" else ""
-    text = "\0".join([task.id, code, name, *(f"{k}={v}" for k, v in sorted(inputs.items()))])
-    return content.of_bytes(text.encode())

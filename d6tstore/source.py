@@ -117,9 +117,7 @@ def code_of(function: FunctionType) -> Code:
 def _find(text: str, code: CodeType) -> list[Any]:
     """The nodes in ``text`` that compile to ``code``; several only if nothing tells them apart."""
     bare = _bare(code)
-    same = [
-        item for item in _compiled(text, code.co_flags & _FUTURE).get(code.co_name, ()) if item.bare == bare
-    ]
+    same = [item for item in _compiled(text, code.co_flags & _FUTURE).get(code.co_name, ()) if item.bare == bare]
     # `1 + 1` and `2` give equal bytecode: columns decide. Lines may have moved, if the file was edited above.
     for closer in (lambda i: i.line == code.co_firstlineno, lambda i: _columns(i.code) == _columns(code)):
         same = [item for item in same if closer(item)] or same

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d6tstore import context, explain, maintenance, registry
-from d6tstore.backend import Backend
+from d6tstore import context, explain, maintenance
 from d6tstore.by_hand import ByHand, refuse_inside_run
 from d6tstore.engine import Run
-from d6tstore.errors import GraphError, NeverRun, UsageError
+from d6tstore.errors import NeverRun, UsageError
 from d6tstore.graph import Graph
-from d6tstore.plan import Code, Plan, State
+from d6tstore.plan import Plan
 from d6tstore.project import author
 from d6tstore.record import Acceptance, Record, now
 from d6tstore.report import Report
 from d6tstore.repository import Repository
+from d6tstore.shapes import flatten
+from d6tstore.staleness import Code
 from d6tstore.target import outputs, targets
-from d6tstore.task import Task, flatten, newest
+from d6tstore.task import Task, newest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +95,7 @@ class Store:
     def plan(self, tasks: Any, force: Any = None) -> Plan:
         """The state of tasks and all that they need, with reasons; nothing runs. Arguments as for `run`."""
         graph = Graph(tasks)
-        return Plan(self.repository, graph, graph.downstream(_forced(graph, force)))
+        return Plan(self.repository, graph, graph.downstream(graph.named(force)))
 
     def preview(self, tasks: Any, force: Any = None) -> Plan:
         """Print the tree of tasks with states and reasons, and return the plan. Arguments as for `run`."""
@@ -164,7 +162,7 @@ class Store:
             GraphError: `until` does not depend on `task`.
         """
         graph = Graph(until)
-        return self._forget(graph, graph.downstream(_forced(graph, task)))
+        return self._forget(graph, graph.downstream(graph.named(task)))
 
     def invalidate_upstream(self, task: Any) -> list[Task]:
         """Forget a task and everything that it depends on. Returns the tasks that had a result."""
@@ -266,83 +264,6 @@ class Store:
             backend.close()
 
 
-def open(
-    url: str | Path | None = None,
-    *,
-    backends: Mapping[str, str | Path | Backend] | None = None,
-    **options: Any,
-) -> Store:
-    """A store at a place, without making it the default.
-
-    Args:
-        url: folder, or URL such as `memory://`; None is `./data`.
-        backends: further places by name, for tasks that name one (`Task.backend`).
-        **options: `namespace`, `check`, `keep_versions`, `root` and `trusted` as for `Repository`; all others
-            go to the backend, such as `durable=True`.
-
-    Returns:
-        The store.
-
-    Raises:
-        UsageError, PluginError, BackendError: the place or an option is wrong.
-
-    Example:
-        >>> import d6tstore
-        >>> d6tstore.open("memory://")
-        Store('memory://')
-    """
-    place = "data" if url is None else str(url)
-    if isinstance(url, str) and registry.scheme(place) is None and place.isidentifier():
-        raise UsageError(
-            f"{place!r} would be the name of a profile, and there is none. For a folder write './{place}'."
-        )
-    known = {f.name for f in dataclasses.fields(Repository)} - {"default", "named"}
-    settings = {name: options.pop(name) for name in list(options) if name in known}
-    if "trusted" in settings:
-        if isinstance(settings["trusted"], str):
-            raise UsageError(f"trusted = {settings['trusted']!r} must be a list of names: [{settings['trusted']!r}].")
-        settings["trusted"] = frozenset(settings["trusted"])
-    if "root" in settings:
-        settings["root"] = Path(settings["root"]).resolve()
-    try:
-        default = registry.open_backend(place, **options)
-    except TypeError as exc:
-        raise UsageError(
-            f"{place!r}: {exc}. Options of a store are {', '.join(sorted(known))}; others are its backend's."
-        ) from None
-    named = {
-        name: b if isinstance(b, Backend) else registry.open_backend(str(b))
-        for name, b in (backends or {}).items()
-    }
-    named.setdefault("memory", registry.open_backend("memory://"))
-    return Store(Repository(default, named, **settings))
-
-
-def grid(cls: type[Task], **values: Any) -> list[Task]:
-    """One task for each combination of parameters.
-
-    Args:
-        cls: the task class.
-        **values: for each parameter a list (or other iterable, no text) of values, or one value.
-
-    Returns:
-        Tasks, the last parameter varying fastest.
-
-    Example:
-        >>> import d6tstore
-        >>> class Train(d6tstore.tasks.TaskPickle):
-        ...     model: str
-        ...     folds: int = 5
-        >>> d6tstore.grid(Train, model=["ols", "svm"], folds=3)
-        [Train(model='ols', folds=3), Train(model='svm', folds=3)]
-    """
-    single = (str, bytes, Mapping)
-    lists = [
-        list(v) if isinstance(v, Iterable) and not isinstance(v, single) else [v] for v in values.values()
-    ]
-    return [cls(**dict(zip(values, combination, strict=True))) for combination in itertools.product(*lists)]
-
-
 @contextlib.contextmanager
 def _pool(workers: int | None) -> Iterator[Executor]:
     with ThreadPoolExecutor(workers, "d6tstore") as pool:
@@ -351,30 +272,3 @@ def _pool(workers: int | None) -> Iterator[Executor]:
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-
-
-def _forced(graph: Graph, force: Any) -> set[str]:
-    """Ids of the tasks that `force` names."""
-    if force is None or force is False:
-        return set()
-    if force is True:
-        return set(graph.tasks)
-    named: set[str] = set()
-    for item in flatten(list(force) if isinstance(force, set | frozenset) else force):
-        if isinstance(item, type):
-            found = {id for id, task in graph.tasks.items() if task.family == getattr(item, "family", None)}
-            found = {leaf for id in found for leaf in (graph.inputs[id] if graph.tasks[id].aggregates else [id])}
-        elif isinstance(item, Task):
-            found = {item.id} & set(graph.tasks)
-            found = set(graph.inputs[item.id]) if found and item.aggregates else found
-        else:
-            found = set()
-        if not found:
-            listed = ", ".join(map(repr, itertools.islice(graph, 5)))
-            raise GraphError(
-                f"{item!r} is none of the tasks here: {listed}{', ...' if len(graph) > 5 else ''}. "
-                "Name one of them, with the parameters that it has there."
-            )
-        named |= found
-    return named
-

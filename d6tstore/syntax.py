@@ -94,9 +94,7 @@ def _statements(body: Iterable[ast.stmt], fields: bool) -> Iterator[ast.stmt]:
             case ast.AnnAssign(target=target, value=value) if not fields:
                 if value:
                     yield ast.Assign([target], value)
-            case ast.If(
-                test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"), orelse=orelse
-            ):
+            case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"), orelse=orelse):
                 yield from _statements(orelse, fields)
             case _ if type(node).__name__ != "TypeAlias":  # `type X = int`, from 3.12
                 yield node

@@ -13,7 +13,8 @@ from d6tstore.backend import Backend
 from d6tstore.errors import Damaged, Denied, NeverRun, NotFound, OutputMissing, UndeclaredLoad
 from d6tstore.format import PathFormat, TableFormat
 from d6tstore.record import Output, Record
-from d6tstore.repository import Repository, kept_format
+from d6tstore.registry import kept_format
+from d6tstore.repository import Repository
 from d6tstore.task import Task
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ class Target:
         if found is None or (absent := [name for name in names if name not in found.outputs]):
             name = self.name if found is None else absent[0]
             raise NeverRun(
-                f"{self.task!r} has no result {name!r} in {self.backend!r}. "
-                f"Run it first: d6tstore.run({self.task!r})."
+                f"{self.task!r} has no result {name!r} in {self.backend!r}. Run it first: d6tstore.run({self.task!r})."
             )
         return found
 
@@ -156,7 +156,7 @@ class Target:
         raise NeverRun(f"{self.task!r} has no version {version!r}; kept: {listed}. Load one of those.")
 
     def _read(self, output: Output, found: Record, verify: bool) -> Any:
-        format = kept_format(output.format, self.task, self.name)
+        format = kept_format(output.format, self.task.formats().get(self.name))
         if format.live:
             return format.check(self.backend.held(output.key))
         if format.runs_code and found.origin and found.origin not in self.repository.trusted:
@@ -219,9 +219,7 @@ class Target:
             if output.checksum:
                 self._open(output, verify=True).close()
         except NotFound:
-            raise OutputMissing(
-                f"{self.task!r}: object {output.key!r} is gone. Run the task again."
-            ) from None
+            raise OutputMissing(f"{self.task!r}: object {output.key!r} is gone. Run the task again.") from None
 
     def save(self, value: Any, metrics: dict[str, Any] | None = None) -> None:
         """Store a value by hand as this output; see `Task.save`."""

@@ -7,40 +7,23 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform, get_origin, get_type_hints
+from typing import Any, ClassVar, dataclass_transform
 
 from blake3 import blake3
 
 from d6tstore import context, parameters
+from d6tstore.declaration import all_parameters, own_parameters
 from d6tstore.errors import FrozenError, GraphError, ParameterError, SaveError
 from d6tstore.parameters import MISSING, Field
 
-_Value = TypeVar("_Value")
 _OUTPUT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}")
 _LONGEST_FAMILY = 100  # bytes; file names end at 255, and a namespace comes before
-_SETTINGS = frozenset(
-    ("aggregates", "backend", "check", "external", "files", "format", "persist", "track", "version")
-)
 _FINAL = frozenset(("fields", "formats", "hash", "id", "parameters", "parameters_json"))
 _NO_PLAIN_FUNCTION = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _epoch = 0  # grows when a class is defined again (a notebook cell): what was derived from the old one is void
 _defined: set[tuple[str, str]] = set()
-
-
-class _Once(Generic[_Value]):
-    """A property that is computed once: then the value in the instance hides it. A graph asks often."""
-
-    def __init__(self, function: Callable[[Any], _Value]) -> None:
-        self.function = function
-        self.__doc__ = function.__doc__
-
-    def __get__(self, instance: Any, owner: type) -> _Value:
-        if instance is None:
-            return self  # type: ignore[return-value]
-        value = instance.__dict__[self.function.__name__] = self.function(instance)
-        return value
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(parameters.Parameter,))
@@ -87,7 +70,7 @@ class Task:
 
     family: ClassVar[str] = "Task"
     _framework: ClassVar[bool] = True
-    _requires: ClassVar[Requirement | None] = None
+    _requires: ClassVar[Any] = None  # a Requirement, by the decorator
     _own: ClassVar[dict[str, tuple[Any, Field]]] = {}
     _fields: ClassVar[dict[str, Field]] = {}
     _fields_epoch: ClassVar[int] = -1
@@ -113,8 +96,10 @@ class Task:
                 f"{cls.__name__} redefines {', '.join(sorted(taken))}, by which its results are found. Rename it."
             )
         cls._fields_epoch = -1
-        cls._own = _declare(cls)
-        if cls.run is not Task.run and not hasattr(cls.run, "_binds"):  # written in the class, or in a mixin that is no task
+        cls._own = own_parameters(cls, Task)
+        if cls.run is not Task.run and not hasattr(
+            cls.run, "_binds"
+        ):  # written in the class, or in a mixin that is no task
             cls.run = _runnable(cls, cls.run)  # type: ignore[method-assign]
 
     def __init__(self, **values: Any) -> None:
@@ -161,7 +146,7 @@ class Task:
     def fields(cls) -> dict[str, Field]:
         """Parameters of this class by name: its own first, then those inherited through `requires`."""
         if cls._fields_epoch != _epoch:
-            cls._fields = _collect(cls)
+            cls._fields = all_parameters(cls)
             cls._fields_epoch = _epoch
         return cls._fields
 
@@ -177,22 +162,18 @@ class Task:
             return known[not significant]
         fields = type(self).fields()
         return {
-            name: value
-            if type(value := getattr(self, name)) in parameters.PLAIN
-            else parameters.to_json(value)
+            name: value if type(value := getattr(self, name)) in parameters.PLAIN else parameters.to_json(value)
             for name, field in fields.items()
             if field.significant == significant
         }
 
-    @_Once
+    @functools.cached_property
     def hash(self) -> str:
         """16 hex digits over family and significant parameters: the identity, wherever results lie."""
         # The family counts, so that families that differ only in case stay apart on file systems
         # that fold case.
         state, mutable = self.__dict__, self.__dict__.get("_mutable", {})
-        values = {
-            n: mutable[n] if n in mutable else state[n] for n, f in self.fields().items() if f.significant
-        }
+        values = {n: mutable[n] if n in mutable else state[n] for n, f in self.fields().items() if f.significant}
         return self.hash_of(values)
 
     @classmethod
@@ -201,7 +182,7 @@ class Task:
         data = cls.family.encode() + b"\0" + parameters.encode(values)
         return blake3(data).hexdigest(length=8)
 
-    @_Once
+    @functools.cached_property
     def id(self) -> str:
         """`family-hash`."""
         return f"{self.family}-{self.hash}"
@@ -287,11 +268,7 @@ class Task:
         if known is not None and known[0] is persist and known[1] is cls.format:
             return known[2]
         named = dict(persist) if isinstance(persist, Mapping) else dict.fromkeys(persist, cls.format)
-        if (
-            isinstance(persist, str)
-            or not named
-            or not all(isinstance(n, str) and _OUTPUT.fullmatch(n) for n in named)
-        ):
+        if isinstance(persist, str) or not named or not all(isinstance(n, str) and _OUTPUT.fullmatch(n) for n in named):
             raise SaveError(
                 f"{cls.__name__}: persist = {persist!r} must be a list of names, or a mapping from names to "
                 "formats; a name has 1 to 64 ASCII letters, digits, '_', '-', '.' or spaces."
@@ -350,63 +327,6 @@ class Task:
         self._place().invalidate(self)
 
 
-class Requirement:
-    """What the decorator `requires` was given; resolved to the newest definition of each class."""
-
-    def __init__(self, shape: Any) -> None:
-        self.shape = shape
-
-    def classes(self) -> list[type[Task]]:
-        """The required classes."""
-        return [latest(c) for c in flatten(self.shape)]
-
-    def tasks(self, task: Task) -> Any:
-        """The required tasks, in the decorator's shape, with the parameters of `task`."""
-        return map_shape(self.shape, lambda cls: task.clone(latest(cls)))
-
-
-def requires(*classes: Any, **named: Any) -> Any:
-    """Class decorator: declare what a task reads, and inherit its parameters.
-
-    Args:
-        *classes: one task class; or several, or one list, tuple or dict of classes.
-        **named: classes by name: `self.input()` is then a dict.
-
-    Returns:
-        A decorator of task classes.
-
-    Raises:
-        GraphError: something that is not a task class.
-
-    Example:
-        >>> import d6tstore
-        >>> class Get(d6tstore.tasks.TaskJson):
-        ...     year: int = 2024
-        >>> @d6tstore.requires(Get)
-        ... class Clean(d6tstore.tasks.TaskJson):
-        ...     pass
-        >>> Clean(year=2025).requires()
-        Get(year=2025)
-    """
-    shape: Any = named or (classes[0] if len(classes) == 1 else list(classes))
-    if (classes and named) or not all(isinstance(c, type) and issubclass(c, Task) for c in flatten(shape)):
-        raise GraphError(
-            f"requires({shape!r}): give task classes: one, several, a list, or a dict of classes. "
-            "For tasks with other parameters, define the method requires(self) instead."
-        )
-
-    def decorate(cls: type[Task]) -> type[Task]:
-        if "_requires" in vars(cls):
-            raise GraphError(f"{cls.__name__} is decorated with requires twice. Name all classes in one.")
-        for upstream in flatten(shape):
-            cls._own |= _new_defaults(cls, upstream.fields())
-        cls._requires = Requirement(shape)
-        cls._fields_epoch = -1
-        return cls
-
-    return decorate
-
-
 def latest(cls: type[Task]) -> type[Task]:
     """The newest definition of a class under its module and qualified name (a notebook cell run again)."""
     found: Any = sys.modules.get(cls.__module__)
@@ -420,28 +340,6 @@ def newest(task: Task) -> Task:
     """The task in the newest definition of its class. Raises ParameterError if that takes other parameters."""
     cls = latest(type(task))
     return task if cls is type(task) else cls(**task.parameters)
-
-
-def flatten(shape: Any) -> Iterator[Any]:
-    """The leaves of nested lists, tuples and dicts; nothing for None."""
-    if isinstance(shape, Task):
-        yield shape
-    elif isinstance(shape, list | tuple):
-        for item in shape:
-            yield from flatten(item)
-    elif isinstance(shape, Mapping):
-        yield from flatten(list(shape.values()))
-    elif shape is not None:
-        yield shape
-
-
-def map_shape(shape: Any, function: Any) -> Any:
-    """The same nesting of lists, tuples and dicts with `function` applied to each leaf."""
-    if isinstance(shape, Mapping):
-        return {key: map_shape(item, function) for key, item in shape.items()}
-    if isinstance(shape, list | tuple):
-        return [map_shape(item, function) for item in shape]
-    return None if shape is None else function(shape)
 
 
 def _is_somebodys(cls: type[Task]) -> bool:
@@ -465,87 +363,6 @@ def _runnable(cls: type[Task], run: Any) -> Any:
 
     wrapper._binds = True  # type: ignore[attr-defined]
     return wrapper
-
-
-def _declare(cls: type[Task]) -> dict[str, tuple[Any, Field]]:
-    """Take the parameters that a class body declares out of the class: name to annotation and field."""
-    annotated = vars(cls).get("__annotations__") or getattr(cls, "__annotations__", {})
-    annotated = {} if annotated is getattr(cls.__mro__[1], "__annotations__", None) else annotated
-    own: dict[str, tuple[Any, Field]] = {}
-    for name in [
-        *annotated,
-        *(n for n, v in vars(cls).items() if isinstance(v, Field) and n not in annotated),
-    ]:
-        value = vars(cls).get(name, MISSING)
-        annotation = annotated.get(name, MISSING)
-        text = annotation if isinstance(annotation, str) else str(get_origin(annotation) or annotation)
-        if name.startswith("_") or "ClassVar" in text:
-            continue
-        if name in _SETTINGS and not isinstance(value, Field):
-            continue  # `version: int = 3` configures the task
-        if hasattr(Task, name):
-            raise ParameterError(
-                f"{cls.__name__}: parameter {name!r} has the name of a method or setting of Task. Rename it."
-            )
-        own[name] = annotation, value if isinstance(value, Field) else Field(MISSING, value, True, "")
-    for base in cls.__mro__:
-        stray = [n for n, v in vars(base).items() if isinstance(v, Field)] if base is not cls else []
-        if stray:
-            raise ParameterError(
-                f"{cls.__name__}: parameter {stray[0]!r} is declared in {base.__name__}, which is no task class. "
-                f"Make it one: class {base.__name__}(d6tstore.Task)."
-            )
-        own |= {n: d for n, d in _new_defaults(cls, getattr(base, "_own", {})).items() if n not in own}
-    for name in own:
-        if name in vars(cls):
-            delattr(cls, name)  # a task holds its values itself; mutable ones behind __getattr__
-    return own
-
-
-def _new_defaults(cls: type[Task], known: Any) -> dict[str, tuple[Any, Field]]:
-    """Plain class attributes with the name of an inherited parameter: its new default."""
-    found: dict[str, tuple[Any, Field]] = {}
-    for name in known:
-        value = vars(cls).get(name, MISSING)
-        if value is not MISSING and not hasattr(value, "__get__"):
-            upstream = known[name] if isinstance(known[name], Field) else Field(MISSING, MISSING, True, "")
-            found[name] = MISSING, Field(upstream.type, value, upstream.significant, upstream.description)
-            delattr(cls, name)
-    return found
-
-
-def _collect(cls: type[Task]) -> dict[str, Field]:
-    """Parameters of a class; see `Task.fields`."""
-    fields: dict[str, Field] = {}
-    for klass in reversed(cls.__mro__):
-        own = vars(klass).get("_own")
-        if own:
-            hints = _hints(klass) if any(a is not MISSING for a, _ in own.values()) else {}
-            for name, (_, field) in own.items():
-                fields[name] = field.bind(name, hints.get(name, MISSING), fields.get(name))
-    if cls._requires is not None:
-        for upstream in cls._requires.classes():
-            for name, field in upstream.fields().items():
-                if hasattr(cls, name):  # a method or property of that name hides the parameter
-                    continue
-                if field.significant and not fields.setdefault(name, field).significant:
-                    if name in cls._own:
-                        raise ParameterError(
-                            f"{cls.__name__}: parameter {name!r} is significant in {upstream.__name__}, whose result "
-                            "it changes, so it cannot be insignificant here. Remove significant=False."
-                        )
-                    fields[name] = field
-    return fields
-
-
-def _hints(klass: type) -> dict[str, Any]:
-    try:
-        return get_type_hints(klass, localns={klass.__name__: klass}, include_extras=True)
-    except NameError as exc:
-        raise ParameterError(
-            f"{klass.__name__}: the annotation of a parameter cannot be resolved ({exc}). "
-            "Import the type at the top of the module, or use a class such as IntParameter instead."
-        ) from None
 
 
 def _rebuild(cls: Any, values: dict[str, Any]) -> Task:

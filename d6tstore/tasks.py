@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from d6tstore.task import Task
 
@@ -14,6 +16,7 @@ __all__ = [
     "TaskJson",
     "TaskPickle",
     "TaskPqPandas",
+    "grid",
 ]
 
 
@@ -76,3 +79,26 @@ class TaskAggregator(Task):
 
     def run(self) -> None:
         """By hand: run what it stands for. The engine never calls this."""
+
+
+def grid(cls: type[Task], **values: Any) -> list[Task]:
+    """One task for each combination of parameters.
+
+    Args:
+        cls: the task class.
+        **values: for each parameter a list (or other iterable, no text) of values, or one value.
+
+    Returns:
+        Tasks, the last parameter varying fastest.
+
+    Example:
+        >>> import d6tstore
+        >>> class Train(d6tstore.tasks.TaskPickle):
+        ...     model: str
+        ...     folds: int = 5
+        >>> d6tstore.grid(Train, model=["ols", "svm"], folds=3)
+        [Train(model='ols', folds=3), Train(model='svm', folds=3)]
+    """
+    single = (str, bytes, Mapping)
+    lists = [list(v) if isinstance(v, Iterable) and not isinstance(v, single) else [v] for v in values.values()]
+    return [cls(**dict(zip(values, combination, strict=True))) for combination in itertools.product(*lists)]

@@ -33,13 +33,9 @@ def _list(verb: str, items: Iterable[object], empty: str) -> None:
 @click.command(context_settings=PASS)
 @named
 @click.option("--upstream", is_flag=True, help="It and everything that it depends on.")
-@click.option(
-    "--downstream-of", metavar="MODULE:CLASS", help="This class and everything between it and the task."
-)
+@click.option("--downstream-of", metavar="MODULE:CLASS", help="This class and everything between it and the task.")
 @click.option("--all", "everything", is_flag=True, help="Every result in the store.")
-@click.option(
-    "--orphans", is_flag=True, help="Every result that neither the named tasks nor their inputs refer to."
-)
+@click.option("--orphans", is_flag=True, help="Every result that neither the named tasks nor their inputs refer to.")
 @_yes
 def reset(
     words: tuple[str, ...],
@@ -84,13 +80,9 @@ def _reset_of(
     if everything:
         return store.invalidate_all, "every result"
     if orphans:
-        return lambda: store.invalidate_orphans(
-            tasks
-        ), f"every result that {named} and its inputs do not refer to"
+        return lambda: store.invalidate_orphans(tasks), f"every result that {named} and its inputs do not refer to"
     if upstream:
-        return lambda: store.invalidate_upstream(
-            tasks
-        ), f"the results of {named} and of all that it depends on"
+        return lambda: store.invalidate_upstream(tasks), f"the results of {named} and of all that it depends on"
     if downstream_of:
         cls = task_class(downstream_of)
         scope = f"the results of {cls.__name__} and of all between it and {named}"
@@ -170,9 +162,7 @@ def verify(words: tuple[str, ...]) -> None:
     for problem in problems:
         click.echo(f"{problem.id}: {problem.key}: {problem.problem}")
     if problems:
-        raise Failure(
-            f"{len(problems)} stored objects are not what their records say. Run their tasks again.", FAILED
-        )
+        raise Failure(f"{len(problems)} stored objects are not what their records say. Run their tasks again.", FAILED)
     click.echo("no problems found")
 
 
@@ -190,11 +180,7 @@ def plugins() -> None:
 
     found = registry.plugins()
     rows = [("GROUP", "NAME", "CLASS", "DISTRIBUTION", "STATUS")]
-    rows += [
-        (p.group, p.name, p.target, p.distribution, f"broken: {p.error}" if p.error else "ok") for p in found
-    ]
+    rows += [(p.group, p.name, p.target, p.distribution, f"broken: {p.error}" if p.error else "ok") for p in found]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
-        click.echo(
-            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
-        )
+        click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]))

@@ -115,9 +115,7 @@ class Values(ABC):
             return f"SimpleNamespace{self.container(vars(value), dict, atoms)}"
         fields = getattr(kind, "__dataclass_fields__", None)
         if fields is not None:
-            values = (
-                (f"{name}={self.describe(getattr(value, name, None))}" for name in fields) if atoms else ()
-            )
+            values = (f"{name}={self.describe(getattr(value, name, None))}" for name in fields) if atoms else ()
             return f"{self.cls(kind)}({','.join(values)})"
         return None
 

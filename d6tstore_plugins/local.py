@@ -314,13 +314,9 @@ class LocalBackend(Backend):
         if exc.errno in _ABSENT and not os.path.isfile(self.root):
             return NotFound(f"no object under {what}. It was removed, or never written.")
         if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return Denied(
-                f"{what}: {exc.strerror}. Give this user the right to it, or init() another folder."
-            )
+            return Denied(f"{what}: {exc.strerror}. Give this user the right to it, or init() another folder.")
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            return BackendError(
-                f"{what}: {exc.strerror}. Free space (d6tstore gc) and run again; nothing is lost."
-            )
+            return BackendError(f"{what}: {exc.strerror}. Free space (d6tstore gc) and run again; nothing is lost.")
         return BackendError(f"{what}: {exc.strerror}. Check the path of the store.")
 
     def _obstacle(self, exc: OSError, key: str) -> str:

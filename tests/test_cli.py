@@ -335,9 +335,7 @@ def test_reset_asks_and_a_pipe_cannot_answer(call):
     assert pending(call) == set()
 
 
-@pytest.mark.parametrize(
-    ("answer", "code", "forgotten"), [("y", 0, {"Train"}), ("n", 1, set()), ("", 1, set())]
-)
+@pytest.mark.parametrize(("answer", "code", "forgotten"), [("y", 0, {"Train"}), ("n", 1, set()), ("", 1, set())])
 def test_reset_with_an_answer(call, monkeypatch, answer, code, forgotten):
     call("run", "flow:Train")
 
@@ -479,11 +477,7 @@ def test_help_imports_nothing_heavy():
 
 
 def shell_env(**more: str) -> dict[str, str]:
-    return (
-        {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
-        | {"TERM": "xterm"}
-        | more
-    )
+    return {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")} | {"TERM": "xterm"} | more
 
 
 @pytest.fixture
@@ -495,9 +489,7 @@ def written(project):
 def test_piped(written):
     run = subprocess.run([*D6TSTORE, "run", "flow:Train"], capture_output=True, text=True, env=shell_env())
     assert (run.returncode, run.stderr) == (0, "") and run.stdout.startswith("3 ran in ")
-    preview = subprocess.run(
-        [*D6TSTORE, "preview", "flow:Train"], capture_output=True, text=True, env=shell_env()
-    )
+    preview = subprocess.run([*D6TSTORE, "preview", "flow:Train"], capture_output=True, text=True, env=shell_env())
     assert "3 COMPLETE" in preview.stdout and "\x1b" not in preview.stdout
     failing = subprocess.run(
         [*D6TSTORE, "run", "flow:Train", "--n=-1"], capture_output=True, text=True, env=shell_env()

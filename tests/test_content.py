@@ -33,9 +33,7 @@ NAN = float("nan")
 
 
 def column(values, type_=None):
-    return pa.table(
-        {"a": values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, type_)}
-    )
+    return pa.table({"a": values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, type_)})
 
 
 def hash_of(values, type_=None):
@@ -72,9 +70,7 @@ def test_missing_file(tmp_path):
 
 
 def test_import_is_light():
-    code = (
-        "import sys, d6tstore.content; print([m for m in ('pyarrow', 'numpy', 'pandas') if m in sys.modules])"
-    )
+    code = "import sys, d6tstore.content; print([m for m in ('pyarrow', 'numpy', 'pandas') if m in sys.modules])"
     root = Path(content.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -197,18 +193,14 @@ def test_garbage_in_buffers_under_nulls():
     sliced = with_nulls(pa.int32(), [0, 1, 0, 1], np.array([5, 1, 9, 3], "i4").tobytes(), offset=1)
     assert hash_of(sliced) == hash_of([1, None, 3], pa.int32())
     # Garbage before and after the offsets, and bits after the last row
-    part = pa.Array.from_buffers(
-        pa.string(), 1, [None, pa.py_buffer(np.array([2, 3], "i4")), pa.py_buffer(b"XYaZ")]
-    )
+    part = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(np.array([2, 3], "i4")), pa.py_buffer(b"XYaZ")])
     assert hash_of(part) == hash_of(["a"])
     tail = pa.Array.from_buffers(pa.bool_(), 1, [None, pa.py_buffer(bytes([0b11111101]))])
     assert hash_of(tail) == hash_of([True])
 
 
 def test_a_bitmap_without_nulls_is_no_bitmap():
-    assert hash_of(with_nulls(pa.int32(), [1, 1], np.array([1, 2], "i4").tobytes())) == hash_of(
-        [1, 2], pa.int32()
-    )
+    assert hash_of(with_nulls(pa.int32(), [1, 1], np.array([1, 2], "i4").tobytes())) == hash_of([1, 2], pa.int32())
 
 
 @pytest.mark.parametrize(
@@ -225,9 +217,7 @@ def test_one_nan(dtype, one, others):
         assert hash_of(pa.array(bits(dtype, 0, other), from_pandas=False)) == expected
         assert of_table(
             column(pa.array([[x] for x in bits(dtype, 0, other)], pa.list_(pa.from_numpy_dtype(dtype))))
-        ) == of_table(
-            column(pa.array([[x] for x in bits(dtype, 0, one)], pa.list_(pa.from_numpy_dtype(dtype))))
-        )
+        ) == of_table(column(pa.array([[x] for x in bits(dtype, 0, one)], pa.list_(pa.from_numpy_dtype(dtype)))))
     assert hash_of(pa.array(bits(dtype, 0, 0))) != expected
 
 
@@ -321,15 +311,11 @@ def test_dictionaries_that_differ_between_chunks():
     assert hash_of(pa.chunked_array([first, second]).unify_dictionaries()) == whole
     assert hash_of(pa.chunked_array([first, second.slice(0, 1), second.slice(1)])) == whole
     with patch.object(content, "_BLOCK", 3):
-        assert hash_of(pa.chunked_array([first, second])) == hash_of(
-            categorical([0, 1, 2, 1, None], ["a", "b", "c"])
-        )
+        assert hash_of(pa.chunked_array([first, second])) == hash_of(categorical([0, 1, 2, 1, None], ["a", "b", "c"]))
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    st.lists(st.lists(st.none() | st.sampled_from("abcdef"), min_size=1, max_size=6), min_size=1, max_size=5)
-)
+@given(st.lists(st.lists(st.none() | st.sampled_from("abcdef"), min_size=1, max_size=6), min_size=1, max_size=5))
 def test_dictionaries_of_any_chunks(parts):
     chunks = pa.chunked_array([pa.array(part, pa.string()).dictionary_encode() for part in parts])
     table = pa.table({"a": chunks})
@@ -340,9 +326,7 @@ def test_an_empty_frame_has_categories():
     empty = [categorical([], categories) for categories in (["a"], ["b"])]
     assert hash_of(empty[0]) != hash_of(empty[1])
     none = pa.chunked_array([], empty[0].type)
-    assert hash_of(none) == hash_of(
-        pa.DictionaryArray.from_arrays(pa.array([], pa.int8()), pa.array([], pa.string()))
-    )
+    assert hash_of(none) == hash_of(pa.DictionaryArray.from_arrays(pa.array([], pa.int8()), pa.array([], pa.string())))
 
 
 def test_intervals_as_categories():
@@ -354,9 +338,7 @@ def test_intervals_as_categories():
 
 def test_nested_dictionaries_are_their_values():
     encoded = categorical([0, 1, None], ["a", "b"])
-    lists = [
-        pa.ListArray.from_arrays([0, 1, 3], each) for each in (encoded, categorical([1, 0, None], ["b", "a"]))
-    ]
+    lists = [pa.ListArray.from_arrays([0, 1, 3], each) for each in (encoded, categorical([1, 0, None], ["b", "a"]))]
     assert hash_of(lists[0]) == hash_of(lists[1]) != hash_of([["a"], ["b", None]])
 
 
@@ -485,9 +467,7 @@ def test_frames_that_differ_in_index_or_labels():
     for each in meta["columns"] + meta["column_indexes"]:
         each["numpy_type"] = "something"
     meta["column_indexes"][0] |= {"pandas_type": "string", "metadata": None}  # "unicode" in other versions
-    again = pa.Table.from_pandas(pd.DataFrame(data)).replace_schema_metadata(
-        {"pandas": json.dumps(meta), "k": "v"}
-    )
+    again = pa.Table.from_pandas(pd.DataFrame(data)).replace_schema_metadata({"pandas": json.dumps(meta), "k": "v"})
     assert of_table(again) == hashes[0]
 
 

@@ -49,11 +49,7 @@ def blocks(text: str) -> list[Block]:
         if fence[1] != "python":
             continue
         shown = None
-        if (
-            i + 1 < len(fences)
-            and fences[i + 1][1] == "text"
-            and not text[fence.end() : fences[i + 1].start()].strip()
-        ):
+        if i + 1 < len(fences) and fences[i + 1][1] == "text" and not text[fence.end() : fences[i + 1].start()].strip():
             shown = fences[i + 1][2]
         found.append(Block(text.count("\n", 0, fence.start()) + 2, fence[2], shown))
     return found

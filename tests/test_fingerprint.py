@@ -720,9 +720,7 @@ def test_environments_below_the_root_are_not_own(tmp_path):
     (tmp_path / "env" / "lib").mkdir(parents=True)
     (tmp_path / "env" / "pyvenv.cfg").touch()
     assert not source.is_own("m", str(tmp_path / "env" / "lib" / "m.py"), ("t",), str(tmp_path))
-    assert not source.is_own(
-        "d6tstore.task", str(tmp_path / "d6tstore" / "task.py"), ("d6tstore",), str(tmp_path)
-    )
+    assert not source.is_own("d6tstore.task", str(tmp_path / "d6tstore" / "task.py"), ("d6tstore",), str(tmp_path))
     assert source.is_own("t.sub", "", ("t",), "") and not source.is_own("tt", "", ("t",), "")
 
 
@@ -757,9 +755,7 @@ class T(Task):
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "label"), [("RUN", "T.run"), ("PARAM", ""), ("GET", ""), ("CONST", "Get.SIZE")]
-)
+@pytest.mark.parametrize(("name", "label"), [("RUN", "T.run"), ("PARAM", ""), ("GET", ""), ("CONST", "Get.SIZE")])
 def test_the_framework_and_other_tasks_are_left_out(load, name, label):
     texts = [FRAMEWORK.replace(name, value) for value in ("1", "2")]
     for other in ("RUN", "PARAM", "GET", "CONST"):
@@ -856,9 +852,7 @@ def test_redefining_a_helper_in_a_cell():
     for file, text in (("2", "def f(): return 2"), ("3", "def f(): return 1")):
         linecache.cache[f"<ipython-input-{file}>"] = (1, None, [text], file)
         exec(compile(text, f"<ipython-input-{file}>", "exec"), module.__dict__)
-        assert changed(old.functions, fingerprint(module.T).functions) == (
-            ["f changed"] if file == "2" else []
-        )
+        assert changed(old.functions, fingerprint(module.T).functions) == (["f changed"] if file == "2" else [])
 
 
 def test_a_real_notebook(load):
@@ -890,9 +884,7 @@ def pythons():
 
 def _version(python):
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
-    return subprocess.run(
-        [str(python), "-c", code], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    return subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False).stdout.strip()
 
 
 GOLDEN_SCRIPT = """
@@ -959,11 +951,7 @@ def test_whole_fingerprints_agree_between_pythons():
 def test_layout_does_not_matter(case):
     """Printed back by `ast.unparse`, with comments and blank lines between: the same text, other layout."""
     tree = ast.parse(case["source"])
-    text = (
-        ast.unparse(tree).replace("\n", "  # comment\n\n")
-        if '"""' not in case["source"]
-        else ast.unparse(tree)
-    )
+    text = ast.unparse(tree).replace("\n", "  # comment\n\n") if '"""' not in case["source"] else ast.unparse(tree)
     try:
         other = ast.parse(text)
     except SyntaxError:  # a comment fell into a string

@@ -66,7 +66,12 @@ def test_an_aggregator_that_is_reordered(store, flow):
 
 
 def test_a_format_that_changes(store, flow):
-    source = "import d6tstore, pandas as pd\nclass F(d6tstore.tasks.TaskCSVPandas):\n    def run(self):\n        self.save(pd.DataFrame({'x': [1]}))"
+    source = """
+    import d6tstore, pandas as pd
+    class F(d6tstore.tasks.TaskCSVPandas):
+        def run(self):
+            self.save(pd.DataFrame({'x': [1]}))
+    """
     store.run(flow(source).F())
     f = flow(source.replace("TaskCSVPandas", "TaskPqPandas"))
     report = store.run(f.F())
@@ -75,7 +80,14 @@ def test_a_format_that_changes(store, flow):
 
 
 def test_an_output_that_is_added(store, flow):
-    source = "import d6tstore\nclass F(d6tstore.tasks.TaskJson):\n    persist = ['a']\n    version = 1\n    def run(self):\n        self.save(1)"
+    source = """
+    import d6tstore
+    class F(d6tstore.tasks.TaskJson):
+        persist = ['a']
+        version = 1
+        def run(self):
+            self.save(1)
+    """
     store.run(flow(source).F())
     f = flow(source.replace("['a']", "['a', 'b']").replace("self.save(1)", "self.save({'a': 1, 'b': 2})"))
     assert not f.F().complete()

@@ -35,7 +35,13 @@ def execute(*cells: str) -> list[str]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_cells_that_are_run_again(project):
     helper = "def scale(x):\n    return 3 * x"
-    upstream = "class Get(d6tstore.tasks.TaskJson):\n    n: int = 1\n    extra: int = 5\n    def run(self):\n        self.save(self.n + self.extra)"
+    upstream = """
+class Get(d6tstore.tasks.TaskJson):
+    n: int = 1
+    extra: int = 5
+    def run(self):
+        self.save(self.n + self.extra)
+"""
     out = execute(
         DEFINE, RUN, AGAIN,
         DEFINE, AGAIN,  # the same cell again: nothing is new

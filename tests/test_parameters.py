@@ -35,7 +35,7 @@ class Typed(d6tstore.tasks.TaskJson):
     items: list[int] = [1, 2]
     pair: tuple[int, str] = (1, "a")
     mapping: dict[str, float] = {"a": 1.0}
-    maybe: Optional[int] = None
+    maybe: Optional[int] = None  # noqa: UP045 - as users write it
     path: Path = Path("raw.csv")
     amount: Decimal = Decimal("1.5")
     threads: int = d6tstore.Parameter(default=1, significant=False)
@@ -48,7 +48,6 @@ class Typed(d6tstore.tasks.TaskJson):
     [
         ("i", "3", 3),
         ("i", np.int64(3), 3),
-
         ("f", 2, 2.0),
         ("f", "2.5", 2.5),
         ("f", np.float32(0.5), 0.5),
@@ -76,8 +75,8 @@ def test_values_are_converted(name, given, becomes):
 @pytest.mark.parametrize(
     ("name", "given"),
     [
-        ("i", "x"), ("i", 1.5), ("i", 3.0), ("i", True), ("i", None), ("f", "x"), ("f", float("nan")), ("f", float("inf")),
-        ("b", 3), ("s", 3), ("s", "\ud800"), ("d", "yesterday"), ("choice", "c"), ("colour", "green"),
+        ("i", "x"), ("i", 1.5), ("i", 3.0), ("i", True), ("i", None), ("f", "x"), ("f", float("nan")),
+        ("f", float("inf")), ("b", 3), ("s", 3), ("s", "\ud800"), ("d", "yesterday"), ("choice", "c"), ("colour", "green"),
         ("items", ["x"]), ("items", 3), ("pair", (1,)), ("mapping", {"a": "x"}), ("path", 3),
         ("mapping", {"a": float("nan")}),
     ],
@@ -168,7 +167,8 @@ def test_identity():
     assert Typed(threads=8).id == base.id and Typed(threads=8) != base
     others = [
         Typed(i=2), Typed(f=1.5), Typed(b=False), Typed(s="y"), Typed(s="é"), Typed(items=[2, 1]), Typed(maybe=0),
-        Typed(mapping={}), Typed(colour="blue"), Typed(path="b.csv"), Typed(d="2024-01-03"),
+        Typed(mapping={}),
+        Typed(colour="blue"), Typed(path="b.csv"), Typed(d="2024-01-03"),
     ]  # fmt: skip
     assert len({t.id for t in [base, *others]}) == len(others) + 1
     assert Typed(mapping={"a": 1, "b": 2}).id == Typed(mapping={"b": 2, "a": 1}).id

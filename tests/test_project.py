@@ -84,9 +84,7 @@ def test_error_tree_is_the_one_in_the_docstring():
     for depth, name in drawn:
         parents[depth] = name
         assert getattr(errors, name).__bases__[0].__name__ == parents[depth - 1], name
-    defined = {
-        n for n, v in vars(errors).items() if isinstance(v, type) and issubclass(v, errors.D6tstoreError)
-    }
+    defined = {n for n, v in vars(errors).items() if isinstance(v, type) and issubclass(v, errors.D6tstoreError)}
     assert defined == {name for _, name in drawn} | {"D6tstoreError"}
 
 
@@ -95,9 +93,7 @@ def test_files_are_short():
         for file in (ROOT / package).rglob("*.py"):
             lines = len(file.read_text().splitlines())
             limit = 600 if file.name in LONG else 300
-            assert lines <= limit, (
-                f"{file.relative_to(ROOT)} has {lines} lines, the house allows 250 (at most {limit})"
-            )
+            assert lines <= limit, f"{file.relative_to(ROOT)} has {lines} lines, the house allows 250 (at most {limit})"
 
 
 # ------------------------------------------------------------------- frame
@@ -142,12 +138,8 @@ def test_changelog_knows_the_version():
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 def test_no_registry_is_named():
-    hosts = re.compile(
-        "|".join(["pypi" + r"\.org", "python" + "hosted", "anaconda" + r"\.org", "/opt/" + "pypi"])
-    )
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
-    )
+    hosts = re.compile("|".join(["pypi" + r"\.org", "python" + "hosted", "anaconda" + r"\.org", "/opt/" + "pypi"]))
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     naming = []
     for name in listed.stdout.splitlines():
         file = ROOT / name
@@ -191,10 +183,7 @@ def test_wheel_declares_plugins_command_and_licence(wheel):
         points = file.read(f"{info}/entry_points.txt").decode()
         metadata = Parser().parsestr(file.read(f"{info}/METADATA").decode())
     assert "[d6tstore.backends]" in points and "file = d6tstore_plugins.local:LocalBackend" in points
-    assert (
-        "[d6tstore.formats]" in points
-        and "parquet = d6tstore_plugins.formats.parquet:ParquetFormat" in points
-    )
+    assert "[d6tstore.formats]" in points and "parquet = d6tstore_plugins.formats.parquet:ParquetFormat" in points
     assert "d6tstore = d6tstore.cli:main" in points
     assert metadata["Version"] == d6tstore.__version__
     assert metadata["License-Expression"] == "MIT" and metadata["Requires-Python"] == ">=3.11"

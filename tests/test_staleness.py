@@ -245,12 +245,15 @@ def test_eviction(store, flow):
 
 def test_evicted_input_of_a_task_that_was_only_maybe_to_run(store, flow):
     """Clean re-runs to other content, so Train must run: its other input, evicted, comes back first."""
-    two = FLOW + """
+    two = (
+        FLOW
+        + """
     @d6tstore.requires({"clean": Clean, "raw": Get})
     class Both(d6tstore.tasks.TaskJson):
         def run(self):
             self.save(self.input().load())
     """
+    )
     f = flow(two)
     store.run(f.Both())
     f.Get().output().path.unlink()
@@ -261,7 +264,9 @@ def test_evicted_input_of_a_task_that_was_only_maybe_to_run(store, flow):
 
 
 def test_two_readers_wait_for_the_same_evicted_input(store, flow):
-    two = FLOW + """
+    two = (
+        FLOW
+        + """
     class Left(Clean):
         side: str = "left"
     class Right(Clean):
@@ -272,6 +277,7 @@ def test_two_readers_wait_for_the_same_evicted_input(store, flow):
         def run(self):
             self.save(self.input().load())
     """
+    )
     f = flow(two)
     store.run(f.Top())
     f.Get().output().path.unlink()
@@ -320,7 +326,9 @@ def test_raw_files(store, flow, project):
 
 
 def test_external(store, flow):
-    source = FLOW + """
+    source = (
+        FLOW
+        + """
     class Theirs(Get):
         external = True
 
@@ -333,6 +341,7 @@ def test_external(store, flow):
         def run(self):
             self.save(1)
     """
+    )
     f = flow(source)
     assert store.plan(f.Mine())[f.Theirs()].state is State.EXTERNAL
     with pytest.raises(RunFailed) as caught:
@@ -450,10 +459,13 @@ def test_accepted_code_is_accepted_when_it_comes_back(store, flow):
 
 
 def test_external_is_never_run_nor_written(store, flow):
-    source = FLOW + """
+    source = (
+        FLOW
+        + """
     class Theirs(Get):
         external = True
     """
+    )
     f = flow(source)
     store.run(f.Get())
     before = store.history(f.Get())
@@ -519,11 +531,14 @@ def test_a_recomputed_input_with_other_content_makes_no_mixture(store, flow):
 
 
 def test_force_by_the_class_of_an_aggregator(store, flow):
-    f = flow(FLOW + """
+    f = flow(
+        FLOW
+        + """
     class Both(d6tstore.tasks.TaskAggregator):
         def requires(self):
             return [Get(n=1), Get(n=2)]
-    """)
+    """
+    )
     store.run(f.Both())
     assert store.run(f.Both(), force=f.Both).ran == [f.Get(n=1), f.Get(n=2)]
     assert store.accept(f.Both()) == []

@@ -17,9 +17,7 @@ class Node(luigi.Task):
     width = luigi.IntParameter()
 
     def requires(self):
-        return [
-            Node(layer, index, self.width) for layer, index in upstream(self.layer, self.index, self.width)
-        ]
+        return [Node(layer, index, self.width) for layer, index in upstream(self.layer, self.index, self.width)]
 
     def output(self):
         return luigi.LocalTarget(f"{place}/{self.layer}-{self.index}.json")
@@ -33,9 +31,7 @@ def _all(n, folder):
     global place
     place = folder
     width = n // DEPTH
-    assert luigi.build(
-        [Node(DEPTH - 1, i, width) for i in range(width)], local_scheduler=True, log_level="CRITICAL"
-    )
+    assert luigi.build([Node(DEPTH - 1, i, width) for i in range(width)], local_scheduler=True, log_level="CRITICAL")
 
 
 first = again = _all

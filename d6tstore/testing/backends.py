@@ -200,9 +200,7 @@ class BackendTests(SharingTests, FlowTests):
         backend.write_many(items)
         asked = [*items, "many/none", "none/at/all"]
         assert backend.read_many(asked) == items
-        assert {key: entry.size for key, entry in backend.stat(asked).items()} == {
-            k: len(v) for k, v in items.items()
-        }
+        assert {key: entry.size for key, entry in backend.stat(asked).items()} == {k: len(v) for k, v in items.items()}
         assert backend.read_many([]) == {}
         assert backend.stat([]) == {}
 

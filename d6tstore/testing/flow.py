@@ -11,8 +11,8 @@ from d6tstore import context, registry
 from d6tstore.backend import Backend
 from d6tstore.errors import OutputMissing
 from d6tstore.repository import Repository
+from d6tstore.requirement import requires
 from d6tstore.store import Store
-from d6tstore.task import requires
 from d6tstore.tasks import TaskJson, TaskPickle, TaskPqPandas
 from d6tstore.testing.suite import Suite
 
@@ -62,9 +62,7 @@ class FlowTests(Suite):
     @pytest.fixture
     def store(self, backend: Backend) -> Iterator[Store]:
         """A store on the backend, current."""
-        with context.using(
-            Store(Repository(backend, {"memory": registry.open_backend("memory://")}))
-        ) as store:
+        with context.using(Store(Repository(backend, {"memory": registry.open_backend("memory://")}))) as store:
             yield store
 
     def test_flow_runs_once(self, store: Store) -> None:

@@ -143,14 +143,10 @@ class FormatTests(Suite):
     # ------------------------------------------------------------------ bad bytes
 
     @pytest.mark.parametrize("data", FOREIGN.values(), ids=FOREIGN)
-    def test_foreign_bytes_are_an_error_of_ours_or_a_value(
-        self, format: Format, data: bytes, tmp_path: Path
-    ) -> None:
+    def test_foreign_bytes_are_an_error_of_ours_or_a_value(self, format: Format, data: bytes, tmp_path: Path) -> None:
         _try(format, data, tmp_path)
 
-    def test_damaged_bytes_are_an_error_of_ours_or_a_value(
-        self, format: Format, value: Any, tmp_path: Path
-    ) -> None:
+    def test_damaged_bytes_are_an_error_of_ours_or_a_value(self, format: Format, value: Any, tmp_path: Path) -> None:
         if format.live:
             pytest.skip("a live object has no bytes")
         data = _dumped(format, value, tmp_path)[0]
@@ -186,7 +182,7 @@ def _dumped(format: Format, value: Any, folder: Path) -> tuple[bytes, Any]:
         format.dump_path(value, path)
         return path.read_bytes(), None
     if format.live:
-        return b"", format.check(value)  # type: ignore[attr-defined]
+        return b"", format.check(value)
     file, schema = io.BytesIO(), None
     if isinstance(format, TableFormat):
         table = format.to_arrow(value)

@@ -85,9 +85,7 @@ class SharingTests(Suite):
     def test_threads_write_different_keys(self, backend: Backend) -> None:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda i: backend.write(f"t/{i % 5}/{i}", b"%d" % i), range(60)))
-        assert backend.read_many([f"t/{i % 5}/{i}" for i in range(60)]).keys() == {
-            e.key for e in backend.list("t/")
-        }
+        assert backend.read_many([f"t/{i % 5}/{i}" for i in range(60)]).keys() == {e.key for e in backend.list("t/")}
 
     def test_claim_is_exclusive_or_none(self, backend: Backend) -> None:
         mine = {"who": "ann", "host": "here", "pid": "1", "since": "now"}

@@ -36,13 +36,11 @@ class CsvFormat(TableFormat):
             plain = not isinstance(kind, pa.BaseExtensionType) and not pa.types.is_nested(kind)
             if not plain or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
                 raise FormatError(
-                    f"column {field.name!r} of type {kind} does not fit into CSV. "
-                    "Use TaskPqPandas, or make it text."
+                    f"column {field.name!r} of type {kind} does not fit into CSV. Use TaskPqPandas, or make it text."
                 )
             if pa.types.is_timestamp(kind) and not _four_digits(table[field.name]):
                 raise FormatError(
-                    f"column {field.name!r} holds times outside of the years 1 to 9999: no text. "
-                    "Use TaskPqPandas."
+                    f"column {field.name!r} holds times outside of the years 1 to 9999: no text. Use TaskPqPandas."
                 )
         return table
 
@@ -90,9 +88,7 @@ class CsvFormat(TableFormat):
             table = _read(file, parse, convert)
             return table if schema is None else _restore(table, schema)
         except (pa.ArrowException, ValueError) as exc:
-            raise FormatError(
-                f"these bytes are not the CSV that was saved: {exc}. Run the task again."
-            ) from exc
+            raise FormatError(f"these bytes are not the CSV that was saved: {exc}. Run the task again.") from exc
 
 
 def _read(file: BinaryIO, parse: Any, convert: Any) -> Any:
@@ -119,9 +115,7 @@ def _four_digits(column: Any) -> bool:
     bounds = pc.min_max(column.cast(pa.int64())).as_py()
     if bounds["min"] is None:
         return True
-    return bool(
-        bounds["min"] // per_second >= -62_135_596_800 and bounds["max"] // per_second <= 253_402_300_799
-    )
+    return bool(bounds["min"] // per_second >= -62_135_596_800 and bounds["max"] // per_second <= 253_402_300_799)
 
 
 def _wire_type(kind: Any) -> Any:

@@ -45,8 +45,7 @@ def to_arrow(value: Any) -> pa.Table:
         table = pa.Table.from_pandas(plain)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
         raise FormatError(
-            f"column {_culprit(plain)} cannot be stored: {exc}. Give it one type (astype), "
-            "or save it with TaskPickle."
+            f"column {_culprit(plain)} cannot be stored: {exc}. Give it one type (astype), or save it with TaskPickle."
         ) from exc
     if notes:
         noted = json.dumps(notes, separators=(",", ":")).encode()
@@ -162,8 +161,7 @@ def _unique(names: list[Any]) -> None:
     for name in names:
         if (text := str(name)) in seen:
             raise FormatError(
-                f"column {text!r} occurs twice; names must be unique, as text too. "
-                "Rename them: df.columns = [...]."
+                f"column {text!r} occurs twice; names must be unique, as text too. Rename them: df.columns = [...]."
             )
         seen[text] = name
 

@@ -25,9 +25,7 @@ class JsonFormat(Format):
         try:
             file.write(_encode(value).encode())
         except ValueError as exc:
-            raise FormatError(
-                f"JSON cannot store the value: {exc}. Save a plain value, or use TaskPickle."
-            ) from exc
+            raise FormatError(f"JSON cannot store the value: {exc}. Save a plain value, or use TaskPickle.") from exc
 
     def load(self, file: BinaryIO) -> Any:
         """Read a value."""
@@ -52,8 +50,7 @@ def _problem(value: Any, depth: int) -> tuple[str, str] | None:
         )
     if depth > _DEPTH:
         return "", (
-            f", nested deeper than {_DEPTH} levels, or a value that holds itself. "
-            "Flatten it, or use TaskPickle."
+            f", nested deeper than {_DEPTH} levels, or a value that holds itself. Flatten it, or use TaskPickle."
         )
     for part, item in value.items() if kind is dict else enumerate(value):
         if kind is dict and type(part) is not str:

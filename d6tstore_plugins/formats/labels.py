@@ -42,9 +42,7 @@ def plain(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
         notes["index_freq"] = freqs
     if _dated(columns) and columns.freq is not None:  # type: ignore[attr-defined]
         notes["column_freq"] = columns.freqstr  # type: ignore[attr-defined]
-    if texts := [
-        i for i, level in enumerate(levels) if level.dtype == object and set(map(type, level)) == {str}
-    ]:
+    if texts := [i for i, level in enumerate(levels) if level.dtype == object and set(map(type, level)) == {str}]:
         notes["index_objects"] = texts
     return changed, notes
 
@@ -89,13 +87,10 @@ def compare(frame: pd.DataFrame, back: pd.DataFrame) -> None:
         raise _refused(old, f"would come back as {_shown(new)}")
     before, after = frame.index, back.index
     for a, b in zip(_levels(before), _levels(after), strict=True):
-        named = before.names == after.names or isinstance(
-            a, pd.RangeIndex
-        )  # its name is lost with the rows only
+        named = before.names == after.names or isinstance(a, pd.RangeIndex)  # its name is lost with the rows only
         if a.dtype != b.dtype or type(a) is not type(b) or not named:
             raise FormatError(
-                f"the index {_shown(before)} would come back as {_shown(after)}. "
-                "Make it columns: df.reset_index()."
+                f"the index {_shown(before)} would come back as {_shown(after)}. Make it columns: df.reset_index()."
             )
 
 

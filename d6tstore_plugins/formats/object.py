@@ -39,7 +39,6 @@ class ObjectPandasFormat(ObjectFormat):
 
         if not isinstance(value, pd.DataFrame):
             raise FormatError(
-                f"TaskCachePandas keeps DataFrames, got a {type(value).__name__}. "
-                "Save a frame, or use TaskCache."
+                f"TaskCachePandas keeps DataFrames, got a {type(value).__name__}. Save a frame, or use TaskCache."
             )
         return value.copy()

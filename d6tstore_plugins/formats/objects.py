@@ -71,9 +71,7 @@ def _check_kinds(kinds: set[type], present: Iterable[Any], name: str) -> None:
         present = list(present)
         keys = set(map(tuple, present))
         if len(keys) > 1 or keys == {()} or any(type(key) is not str for key in next(iter(keys))):
-            raise _refused(
-                name, "holds dicts whose keys differ or are no text", "Store JSON text (map(json.dumps))"
-            )
+            raise _refused(name, "holds dicts whose keys differ or are no text", "Store JSON text (map(json.dumps))")
         for key in next(iter(keys)):
             _check_inner([item[key] for item in present], f"{name}[{key!r}]")
     elif kind not in _PLAIN:
@@ -82,9 +80,7 @@ def _check_kinds(kinds: set[type], present: Iterable[Any], name: str) -> None:
     elif kind is decimal.Decimal and any(not v.is_finite() for v in present):
         raise _refused(name, "holds a Decimal that is no number", "Use None for it")
     elif kind is datetime.datetime and any(v.tzinfo for v in present):
-        raise _refused(
-            name, "holds datetime objects with a time zone", "Convert it (pd.to_datetime(x, utc=True))"
-        )
+        raise _refused(name, "holds datetime objects with a time zone", "Convert it (pd.to_datetime(x, utc=True))")
     elif kind is datetime.time and any(v.tzinfo for v in present):
         raise _refused(name, "holds times with a time zone", "Remove it (replace(tzinfo=None))")
 
@@ -99,13 +95,7 @@ def _check_inner(values: list[Any], name: str) -> None:
 def _check_arrays(arrays: list[Any], name: str, nulls: list[str]) -> None:
     kinds = {(a.ndim, a.dtype.str) for a in arrays}
     dimensions, dtype = next(iter(kinds))
-    if (
-        len(kinds) > 1
-        or dimensions != 1
-        or dtype[1] not in "iuf"
-        or dtype == "<f2"
-        or nulls not in ([], ["None"])
-    ):
+    if len(kinds) > 1 or dimensions != 1 or dtype[1] not in "iuf" or dtype == "<f2" or nulls not in ([], ["None"]):
         raise _refused(
             name,
             "holds arrays that are not all one-dimensional numbers of one dtype",

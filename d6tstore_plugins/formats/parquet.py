@@ -36,9 +36,7 @@ class ParquetFormat(TableFormat):
         try:
             pq.write_table(_without_categories(table), file, compression="zstd")
         except pa.ArrowException as exc:
-            raise FormatError(
-                f"parquet cannot store the frame: {exc}. Change the column's type (astype)."
-            ) from exc
+            raise FormatError(f"parquet cannot store the frame: {exc}. Change the column's type (astype).") from exc
 
     def load_table(self, file: BinaryIO, schema: pa.Schema | None = None) -> pa.Table:
         """Read parquet."""
@@ -56,9 +54,7 @@ class ParquetFormat(TableFormat):
         try:
             return table.cast(schema)
         except (pa.ArrowException, ValueError) as exc:
-            raise FormatError(
-                f"these bytes are not the table that was saved: {exc}. Run the task again."
-            ) from exc
+            raise FormatError(f"these bytes are not the table that was saved: {exc}. Run the task again.") from exc
 
 
 def _without_categories(table: pa.Table) -> pa.Table:

@@ -40,8 +40,7 @@ class PickleFormat(Format):
             raise
         except Exception as exc:  # damaged bytes, or code of the value's class: it may be anything
             raise FormatError(
-                f"these bytes are no pickle that can be loaded: {type(exc).__name__}: {exc}. "
-                "Run the task again."
+                f"these bytes are no pickle that can be loaded: {type(exc).__name__}: {exc}. Run the task again."
             ) from exc
 
 

@@ -1,8 +1,8 @@
 """Kills real processes at every step of what they do to a store, and looks at what is left.
 
 Run as a program, `killing.py SCENARIO FOLDER light|heavy|random`: for n = 1, 2, ... a forked child does the
-scenario and kills itself with SIGKILL just before its n-th call to the operating system (a write is cut in half
-first), until it gets through. After each death the folder is judged, the work repeated, the garbage collected.
+scenario and kills itself with SIGKILL just before its n-th call to the operating system (a write is cut in
+half first), until it gets through. After each death the folder is judged, the work repeated, gc run.
 `heavy` adds frames; `random` kills from outside at random times instead.
 """
 

@@ -1,8 +1,8 @@
 """Objects and records that are not what they should be: truncated, altered, foreign, deleted, forged.
 
 What can go wrong: half a file counts as a result; other bytes of the same length are loaded; a damaged
-record stops the plan, or makes gc delete what it named; a record leads out of the folder, or makes us import a
-module; a file of the user that lies in the folder is taken for garbage.
+record stops the plan, or makes gc delete what it named; a record leads out of the folder, or makes us import
+a module; a file of the user that lies in the folder is taken for garbage.
 """
 
 from __future__ import annotations
@@ -144,9 +144,7 @@ def test_other_bytes_of_the_same_size_are_found_by_checksum_and_force_heals(stor
         task.output().verify()
     (problem,) = store.verify()
     assert (problem.id, problem.key) == (task.id, path.relative_to(path.parents[2]).as_posix())
-    store.run(
-        task, force=task
-    )  # what the message says: the damaged object is not kept, though its content fits
+    store.run(task, force=task)  # what the message says: the damaged object is not kept, though its content fits
     task.output().load(verify=True)
     assert store.verify() == []
 

@@ -178,9 +178,7 @@ def test_half_a_character_is_refused(text):
         Text(text=text)
 
 
-@pytest.mark.parametrize(
-    "name", ["../x", "/x", "", ".x", "a/b", "a\\b", "a\0", "a\nb", "x" * 65, "é", "a:b", "x\n"]
-)
+@pytest.mark.parametrize("name", ["../x", "/x", "", ".x", "a/b", "a\\b", "a\0", "a\nb", "x" * 65, "é", "a:b", "x\n"])
 def test_names_of_outputs(store, name):
     kind = type("Bad", (d6tstore.tasks.TaskJson,), {"persist": [name, "y"], "run": lambda self: None})
     with pytest.raises(RunFailed, match="persist") as caught:

@@ -2,7 +2,7 @@
 
 What can go wrong: an object that is cut short counts as complete; a record that names an object which is not
 there; a record of two halves; one output of the old run and one of the new; a claim of a dead process that
-blocks the next; a dismissed version that is restored; a version that is lost in its restoring; debris for ever.
+blocks the next; a dismissed version that is restored; a version that is lost while restored; debris for ever.
 """
 
 from __future__ import annotations

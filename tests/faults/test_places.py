@@ -323,9 +323,7 @@ def test_a_link_whose_goal_goes_away(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with d6tstore.use(d6tstore.open(tmp_path / "link")) as store:
         store.run(Get())
-        (tmp_path / "real").rmdir() if not any((tmp_path / "real").iterdir()) else shutil.rmtree(
-            tmp_path / "real"
-        )
+        (tmp_path / "real").rmdir() if not any((tmp_path / "real").iterdir()) else shutil.rmtree(tmp_path / "real")
         with pytest.raises(RunFailed) as caught:
             store.run(Get())
         assert f"{tmp_path / 'link'} is no folder" in str(cause(caught))
@@ -453,9 +451,7 @@ def test_folders_are_deleted_all_the_time(store):
     def remove():
         while not stop.is_set():
             for name in ("Get", ".d6tstore/tmp", ".d6tstore/claims"):
-                for path in (
-                    sorted((folder / name).rglob("*"), reverse=True) if (folder / name).exists() else []
-                ):
+                for path in sorted((folder / name).rglob("*"), reverse=True) if (folder / name).exists() else []:
                     try:
                         os.rmdir(path)
                     except OSError:

@@ -180,9 +180,7 @@ def test_interrupt_around_each_write(any_store, monkeypatch, where, moment):
     GEN = 1
     any_store.run(Pair())
     GEN = 2
-    done = interrupted_at(
-        monkeypatch, any_store, "write", lambda key: moment if key.startswith(where) else None
-    )
+    done = interrupted_at(monkeypatch, any_store, "write", lambda key: moment if key.startswith(where) else None)
     with pytest.raises(KeyboardInterrupt):
         any_store.run(Pair(), force=True)
     assert done

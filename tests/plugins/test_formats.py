@@ -55,9 +55,7 @@ class TestJson(FormatTests):
         "int key": Refused({"a": {1: 2}}, r"value\['a'\]: key 1 is no text.*str keys"),
         "None key": Refused({None: 2}, "key None"),
         "bytes": Refused([b"1"], r"value\[0\] of type builtins.bytes"),
-        "numpy scalar": Refused(
-            {"score": np.float64(0.5)}, r"value\['score'\] of type numpy.float64.*float\(x\)"
-        ),
+        "numpy scalar": Refused({"score": np.float64(0.5)}, r"value\['score'\] of type numpy.float64.*float\(x\)"),
         "numpy array": Refused(np.eye(2), r"numpy.ndarray.*x.tolist\(\)"),
         "frame": Refused(pd.DataFrame(), "pandas.*DataFrame.*TaskP"),
         "surrogate": Refused({"a": "\ud800"}, "surrogate"),
@@ -85,9 +83,7 @@ class TestJson(FormatTests):
 
     def test_any_json_value_comes_back(self, format):
         scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-        values = st.recursive(
-            scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20
-        )
+        values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
 
         @settings(max_examples=100, deadline=None, database=None)
         @given(values)

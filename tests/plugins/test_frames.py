@@ -79,9 +79,7 @@ VALUES = {
     "plain": pd.DataFrame({"i": [1, -2], "f": [0.5, NAN], "s": ["x", None], "b": [True, False]}),
     "small ints": pd.DataFrame({k: np.array([0, 1], k) for k in ("i1", "i2", "i4", "u1", "u2", "u4", "u8")}),
     "large ints": pd.DataFrame({"u": np.array([0, 2**64 - 1], "u8"), "i": [-(2**63), 2**63 - 1]}),
-    "floats": pd.DataFrame(
-        {"a": [0.1, NAN, -0.0, 1e308, 5e-324, np.inf, -np.inf, 1e22, 123456789012345680.0, 1 / 3]}
-    ),
+    "floats": pd.DataFrame({"a": [0.1, NAN, -0.0, 1e308, 5e-324, np.inf, -np.inf, 1e22, 123456789012345680.0, 1 / 3]}),
     "float32": pd.DataFrame({"a": np.array([0.1, NAN, np.inf, 1e-45], "f4")}),
     "float16": pd.DataFrame({"a": np.array([0.1, NAN, 65504], "f2")}),
     "nullable": pd.DataFrame(
@@ -94,9 +92,7 @@ VALUES = {
             "t": pd.array(["", None], "str"),
         }
     ),
-    "nullable without nulls": pd.DataFrame(
-        {"i": pd.array([1, 2], "Int8"), "b": pd.array([True, False], "boolean")}
-    ),
+    "nullable without nulls": pd.DataFrame({"i": pd.array([1, 2], "Int8"), "b": pd.array([True, False], "boolean")}),
     "arrow dtypes": pd.DataFrame(
         {"i": pd.array([1, None], "int64[pyarrow]"), "s": pd.array(["a", None], "string[pyarrow]")}
     ),
@@ -114,9 +110,7 @@ VALUES = {
             "utc": pd.to_datetime(["2020-10-25 00:30", None]).tz_localize("UTC"),
             "name": pd.to_datetime(["2020-10-25", None]).tz_localize("Europe/Berlin"),
             "info": pd.to_datetime(["2020-10-25", None]).tz_localize(zoneinfo.ZoneInfo("Asia/Tokyo")),
-            "fixed": pd.to_datetime(["2020-10-25", None]).tz_localize(
-                dt.timezone(dt.timedelta(hours=5, minutes=30))
-            ),
+            "fixed": pd.to_datetime(["2020-10-25", None]).tz_localize(dt.timezone(dt.timedelta(hours=5, minutes=30))),
             "fold": pd.to_datetime(["2020-10-25 00:30", "2020-10-25 01:30"])
             .tz_localize("UTC")
             .tz_convert("Europe/Berlin")
@@ -262,9 +256,7 @@ VALUES = {
 }
 
 PARQUET = {
-    "category": pd.DataFrame(
-        {"c": pd.Categorical(["a", None, "b"], categories=["z", "b", "a"], ordered=True)}
-    ),
+    "category": pd.DataFrame({"c": pd.Categorical(["a", None, "b"], categories=["z", "b", "a"], ordered=True)}),
     "category of objects": pd.DataFrame({"c": pd.Categorical(pd.Series(["a", "b"], dtype=object))}),
     "category of numbers": pd.DataFrame(
         {
@@ -312,9 +304,7 @@ REFUSED = {
     "matrices": Refused(objects(np.eye(2)), "column 'o' holds arrays.*tolist"),
     "dicts of other keys": Refused(objects({"a": 1}, {"b": 2}), "column 'o' holds dicts.*json"),
     "int keys": Refused(objects({1: 2}), "column 'o' holds dicts"),
-    "an object": Refused(
-        objects(1, z=[object()]).drop(columns="o"), "column 'z' holds values of type builtins.object"
-    ),
+    "an object": Refused(objects(1, z=[object()]).drop(columns="o"), "column 'z' holds values of type builtins.object"),
     "NaN as Decimal": Refused(objects(D("nan"), D(1)), "column 'o' holds a Decimal"),
     "large object ints": Refused(objects(2**70), "column 'o' cannot be stored.*astype"),
     "surrogate": Refused(objects("\ud800"), "column 'o' cannot be stored"),
@@ -410,9 +400,7 @@ class TestCsv(FrameTests):
         )
         data, _ = _dumped(format, frame, tmp_path)
         assert data.decode() == '"i","f","s","t"\n1,0.1,"x,y",2020-01-01 00:00:00.000000\n2,,,\n'
-        pd.testing.assert_frame_equal(
-            pd.read_csv(io.BytesIO(data), parse_dates=["t"]), frame, check_dtype=False
-        )
+        pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(data), parse_dates=["t"]), frame, check_dtype=False)
 
     def test_nan_and_null_stay_apart(self, format):
         table, file = pa.table({"a": pa.array([0.5, NAN, None])}), io.BytesIO()

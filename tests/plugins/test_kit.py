@@ -248,9 +248,7 @@ FORMATS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("head", "broken"), [(HEAD, BACKENDS), (HEAD + JSON, FORMATS)], ids=["backends", "formats"]
-)
+@pytest.mark.parametrize(("head", "broken"), [(HEAD, BACKENDS), (HEAD + JSON, FORMATS)], ids=["backends", "formats"])
 def test_the_kit_finds_what_is_broken(tmp_path, head, broken):
     asked = []
     for i, (source, tests) in enumerate(broken.values()):

@@ -32,9 +32,7 @@ def backend(tmp_path):
 
 def files(backend):
     return sorted(
-        os.path.relpath(os.path.join(at, f), backend.root)
-        for at, _, names in os.walk(backend.root)
-        for f in names
+        os.path.relpath(os.path.join(at, f), backend.root) for at, _, names in os.walk(backend.root) for f in names
     )
 
 
@@ -79,9 +77,7 @@ def test_short_writes_and_reads_are_continued(backend, monkeypatch):
 
 def test_durable_flushes_file_and_folder(tmp_path, monkeypatch):
     synced, fsync = [], os.fsync
-    monkeypatch.setattr(
-        os, "fsync", lambda fd: (synced.append(stat.S_ISDIR(os.fstat(fd).st_mode)), fsync(fd))
-    )
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(stat.S_ISDIR(os.fstat(fd).st_mode)), fsync(fd)))
     LocalBackend(str(tmp_path / "fast")).write("a/k", b"1")
     assert synced == []
     backend = LocalBackend(str(tmp_path / "safe"), durable=True)
@@ -175,9 +171,7 @@ def test_a_claim_holds_between_processes_and_ends_with_them(backend):
 
 def test_clean_removes_what_crashed_writers_left(backend, python):
     backend.write("a/k", b"1")
-    script = (
-        "import sys; from d6tstore_plugins.local import LocalBackend; p = LocalBackend(sys.argv[1]).staging()"
-    )
+    script = "import sys; from d6tstore_plugins.local import LocalBackend; p = LocalBackend(sys.argv[1]).staging()"
     half = python(f"{script}; p.write_bytes(b'half'); print(p, end='')", backend.root)
     left = ".d6tstore/claims/Task-1"
     os.makedirs(os.path.join(backend.root, ".d6tstore/claims"))

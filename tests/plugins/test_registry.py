@@ -148,16 +148,12 @@ def test_a_format_comes_in_by_its_name(install, tmp_path):
 
 @pytest.mark.parametrize("name", ["memry", "Memory"])
 def test_unknown_scheme_names_the_nearest(name):
-    with pytest.raises(
-        PluginError, match=r"(?i)did you mean 'memory'\?.*Installed:.*file.*Install the package"
-    ):
+    with pytest.raises(PluginError, match=r"(?i)did you mean 'memory'\?.*Installed:.*file.*Install the package"):
         registry.open_backend(f"{name}://")
 
 
 def test_unknown_format_names_what_there_is():
-    with pytest.raises(
-        PluginError, match=r"format 'xyz' is not installed\. Installed: .*csv, json.*d6tstore plugins"
-    ):
+    with pytest.raises(PluginError, match=r"format 'xyz' is not installed\. Installed: .*csv, json.*d6tstore plugins"):
         registry.load(FORMATS, "xyz")
 
 
@@ -199,9 +195,7 @@ def test_a_format_is_no_backend(install):
 def test_a_name_that_two_distributions_claim(install):
     install("d6tstore-one", BACKEND, backends={"same": "d6tstore_one:Other", "one": "d6tstore_one:Other"})
     install("d6tstore-two", BACKEND, backends={"same": "d6tstore_two:Other"})
-    with pytest.raises(
-        PluginError, match=r"'same' is claimed by d6tstore-one .* and d6tstore-two .*Uninstall one"
-    ):
+    with pytest.raises(PluginError, match=r"'same' is claimed by d6tstore-one .* and d6tstore-two .*Uninstall one"):
         registry.open_backend("same://")
     claims = [p for p in registry.plugins() if p.name == "same"]
     assert [(p.distribution, "claimed" in p.error) for p in claims] == [

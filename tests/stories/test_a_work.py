@@ -12,7 +12,7 @@ import pytest
 
 import d6tstore
 
-FLOW = '''
+FLOW = """
 import d6tstore
 import pandas as pd
 
@@ -38,7 +38,7 @@ class Train(d6tstore.tasks.TaskPickle):
         df = self.input().load()
         fitted = df.x.mean() if self.model == "ols" else df.x.median()
         self.save({"model": self.model, "fitted": float(fitted)}, metrics={"score": float(fitted)})
-'''
+"""
 
 
 @pytest.fixture
