@@ -75,10 +75,10 @@ def test_values_are_converted(name, given, becomes):
 @pytest.mark.parametrize(
     ("name", "given"),
     [
-        ("i", "x"), ("i", 1.5), ("i", 3.0), ("i", True), ("i", None), ("f", "x"), ("f", float("nan")),
-        ("f", float("inf")), ("b", 3), ("s", 3), ("s", "\ud800"), ("d", "yesterday"), ("choice", "c"), ("colour", "green"),
-        ("items", ["x"]), ("items", 3), ("pair", (1,)), ("mapping", {"a": "x"}), ("path", 3),
-        ("mapping", {"a": float("nan")}),
+        ("i", "x"), ("i", 1.5), ("i", 3.0), ("i", True), ("i", None), ("f", "x"),
+        ("f", float("nan")), ("f", float("inf")), ("b", 3), ("s", 3), ("s", "\ud800"), ("d", "yesterday"),
+        ("choice", "c"), ("colour", "green"), ("items", ["x"]), ("items", 3), ("pair", (1,)),
+        ("mapping", {"a": "x"}), ("path", 3), ("mapping", {"a": float("nan")}),
     ],
 )  # fmt: skip
 def test_unsuitable_values_are_refused(name, given):
