@@ -21,7 +21,7 @@ from d6tstore.registry import format_name, format_of
 from d6tstore.repository import Repository
 from d6tstore.spool import Spool
 from d6tstore.staleness import derived_content
-from d6tstore.target import encode_schema, outputs, targets
+from d6tstore.target import encode_schema, inputs, outputs
 from d6tstore.task import Task
 
 
@@ -65,7 +65,9 @@ class Attempt:
         self.formats = task.formats()
         self.saved: dict[str, Output] = {}
         self.metrics: dict[str, Any] = {}
-        self._write_id: str | None = None  # of the record, once it may be out
+        self._id = os.urandom(8).hex()  # of the record, and of the first object of each output
+        self._keyed: set[str] = set()
+        self._committing = False  # True once the record may be out
         self.started = time.perf_counter()
         self.files = files.observe(task, repository.root, previous.files if previous else {}, required=True)
         self.task: Any = object.__new__(type(task))
@@ -117,7 +119,7 @@ class Attempt:
 
     def input(self, task: Task) -> Any:
         """Targets of the frozen inputs; see `Task.input`."""
-        return targets(task.requires(), self.output)
+        return inputs(task, self.output)
 
     def output(self, task: Task) -> Any:
         """Targets of a task; only declared inputs may be loaded."""
@@ -151,9 +153,15 @@ class Attempt:
         except FormatError as exc:
             raise FormatError(f"{self.task!r}: output {name!r}: {exc}") from exc
 
+    def _key(self, name: str, format: Format) -> str:
+        """A key that was never used before: a second save of an output gets an id of its own."""
+        id = os.urandom(8).hex() if name in self._keyed else self._id
+        self._keyed.add(name)
+        return self.repository.object_key(self.task, name, id, format.suffix)
+
     def _hold(self, name: str, shown: str, format: Any, value: Any) -> Output:
         kept = format.check(value)
-        key = self.repository.object_key(self.task, name, format.suffix)
+        key = self._key(name, format)
         self.backend.hold(key, kept)
         made_from = {id: found.content for id, found in self.inputs.items()}
         made_from |= {file: observed.content for file, observed in self.files.items()}
@@ -178,7 +186,7 @@ class Attempt:
             checksum, size = spool.checksum()
             if (same := self._unchanged(name, shown, checksum)) is not None:
                 return same
-            key = self.repository.object_key(self.task, name, format.suffix)
+            key = self._key(name, format)
             self.backend.write(key, spool.take())
             return Output(key, shown, checksum, checksum, size)
 
@@ -186,7 +194,7 @@ class Attempt:
         with Spool(self.backend) as spool:
             self._dump(spool, dump)
             checksum, size = spool.checksum()
-            key = self.repository.object_key(self.task, name, format.suffix)
+            key = self._key(name, format)
             self.backend.write(key, spool.take())
             return key, checksum, size
 
@@ -240,13 +248,13 @@ class Attempt:
 
     def _published(self) -> bool:
         """False if it is sure that no record names what was written; an interrupt may come just after it did."""
-        if self._write_id is None:
+        if not self._committing:
             return False
         try:
             found = self.repository.read_one(self.task)
         except (BackendError, ResultError):
             return True
-        return found is not None and self._write_id in (found.write_id, *found.ancestors)
+        return found is not None and self._id in (found.write_id, *found.ancestors)
 
     @property
     def whole(self) -> bool:
@@ -268,7 +276,7 @@ class Attempt:
                 "Call self.save(...) for each, or remove it from persist."
             )
         old, task = self.previous, self.task
-        self._write_id = os.urandom(8).hex()
+        self._committing = True
         new = Record(
             version=record.VERSION,
             family=self.repository.family(task),
@@ -289,7 +297,7 @@ class Attempt:
             time=record.now(),
             git=self.git,
             versions=project.versions(),
-            write_id=self._write_id,
+            write_id=self._id,
             ancestors=(old.write_id, *old.ancestors)[:ANCESTORS] if old else (),
         )
         if old is not None and self.anew:

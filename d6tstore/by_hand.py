@@ -9,7 +9,7 @@ from d6tstore.attempt import Attempt
 from d6tstore.engine import BY_HAND, Job, execute
 from d6tstore.errors import NeverRun, RecordError, SaveError, UndeclaredLoad, UsageError
 from d6tstore.graph import Graph
-from d6tstore.project import commit
+from d6tstore.project import commit, pid
 from d6tstore.record import Record
 from d6tstore.repository import Repository
 from d6tstore.staleness import Code
@@ -82,6 +82,7 @@ class ByHand:
             code=Code(self.repository).of(task),
             reason=reason,
             git=commit(self.repository.root),
+            pid=pid(),
         )
 
 

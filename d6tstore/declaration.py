@@ -8,6 +8,7 @@ from d6tstore.errors import ParameterError
 from d6tstore.parameters import MISSING, Field
 
 _SETTINGS = frozenset(("aggregates", "backend", "check", "external", "files", "format", "persist", "track", "version"))
+_MADE = ("hash", "id")  # attributes that a task gets when it is made
 
 
 def own_parameters(cls: Any, base: type) -> dict[str, tuple[Any, Field]]:
@@ -29,7 +30,7 @@ def own_parameters(cls: Any, base: type) -> dict[str, tuple[Any, Field]]:
             continue
         if name in _SETTINGS and not isinstance(value, Field):
             continue  # `version: int = 3` configures the task
-        if hasattr(base, name):
+        if hasattr(base, name) or name in _MADE:
             raise ParameterError(
                 f"{cls.__name__}: parameter {name!r} has the name of a method or setting of Task. Rename it."
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import queue
 import time
@@ -11,6 +10,7 @@ import traceback
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from d6tstore import project
 from d6tstore.attempt import Attempt
@@ -27,8 +27,7 @@ log = logging.getLogger("d6tstore")
 BY_HAND = "by hand"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One task to compute or restore: everything that a worker needs, picklable.
 
     `seen` is the write id of the record that the plan judged, `pid` the process that planned.
@@ -43,11 +42,10 @@ class Job:
     git: str | None = None
     seen: str | None = None
     restore: Record | None = None
-    pid: int = field(default_factory=os.getpid)
+    pid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """What a job returns: `ran`, `restored`, or `reused` if somebody else computed the task meanwhile."""
 
     record: Record
@@ -56,7 +54,7 @@ class Done:
 
 def execute(job: Job) -> Done:
     """Compute one task under its claim. Runs in a thread or process of the executor."""
-    if os.getpid() == job.pid:
+    if project.pid() == job.pid:
         return job.repository.claimed(job.task, lambda: _compute(job))
     try:
         _check_worker(job)
@@ -215,6 +213,7 @@ class Run:
             git=self._git,
             seen=node.record.write_id if node.record else None,
             restore=node.restore,
+            pid=project.pid(),
         )
         log.info("%r %s: %s", node.task, "is restored" if node.restore else "runs", node.reason)
         started = time.perf_counter()

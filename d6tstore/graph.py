@@ -111,10 +111,13 @@ class Graph:
         if task.external:
             return iter(())
         required = task.requires()
-        wanted = _checked(required, task)
-        if not (required is None or isinstance(required, Task) or _is_plain(required, wanted)) or any(
-            reader.aggregates for reader in (task, *wanted)
-        ):
+        if isinstance(required, Task):
+            wanted, ordered = [required], True
+        elif isinstance(required, list | tuple) and all(isinstance(item, Task) for item in required):
+            wanted, ordered = list(required), len(required) == len({item.id for item in required})
+        else:
+            wanted, ordered = _checked(required, task), required is None
+        if not ordered or task.aggregates or any(item.aggregates for item in wanted):
             self._required[task.id] = required
         return iter(wanted)
 
@@ -210,18 +213,12 @@ def _checked(shape: Any, reader: Task | None = None) -> list[Task]:
     for item in found:
         if not isinstance(item, Task):
             what = "the tasks to run" if reader is None else f"{reader!r}.requires()"
-            cure = f"Write {item.__name__}(...)" if isinstance(item, type) else "Return tasks"
+            cure = f"Write {item.__name__}(...)" if isinstance(item, type) else "Give tasks"
             raise GraphError(
                 f"{what} must be a task, or a list, tuple or dict of tasks, but holds {item!r}. {cure}; a generator "
                 "must become a list."
             )
     return found
-
-
-def _is_plain(required: Any, tasks: list[Task]) -> bool:
-    """A list of different tasks: its order says it all."""
-    flat = isinstance(required, list | tuple) and list(required) == tasks
-    return flat and len(tasks) == len({task.id for task in tasks})
 
 
 def _where(cls: type) -> str:

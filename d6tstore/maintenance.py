@@ -26,7 +26,7 @@ _OBJECT = re.compile(r"([^/]+)/(?:[^/]*-)?([0-9a-f]{16})/[^/]+-[0-9a-f]{16}[^/]*
 _RECORD = re.compile(r"([^/]+)/([0-9a-f]{16})(?:/[0-9a-f]{16})?\.json")
 
 
-@dataclass
+@dataclass(repr=False)
 class Garbage:
     """What `gc` removed, or would: keys, and their bytes together."""
 
@@ -37,6 +37,8 @@ class Garbage:
     def __str__(self) -> str:
         verb = "would remove" if self.dry_run else "removed"
         return f"{verb} {len(self.keys)} objects, {self.bytes:,} bytes"
+
+    __repr__ = __str__
 
 
 class Problem(NamedTuple):

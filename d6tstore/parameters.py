@@ -95,13 +95,15 @@ class Field:
         except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as exc:
             raise ParameterError(
                 f"{task}: parameter {self.name!r} must be {type_name(self.type)}, got {_short(value)} "
-                f"({exc}). {_cure(self.loose)}"
+                f"({exc}). {_cure(self)}"
             ) from None
         return value
 
 
-def _cure(loose: bool) -> str:
-    if loose:
+def _cure(field: Field) -> str:
+    if field.type is datetime.date:
+        return "Write it as '2024-01-31', or pass .date() of a point in time."
+    if field.loose:
         return "Use text, numbers, bools, None, lists or dicts of those; or declare a type: x: date."
     return "Pass a value of that type, or change the annotation of the parameter."
 
@@ -175,11 +177,12 @@ def to_json(value: Any) -> Any:
     return msgspec.to_builtins(value, enc_hook=_encode, order="deterministic", str_keys=True)
 
 
+_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
 def encode(values: dict[str, Any]) -> bytes:
-    """Parameters as canonical JSON: what the identity of a task is the hash of."""
-    if any(type(value) is dict for value in values.values()):
-        values = to_json(values)  # keys as text
-    return msgspec.json.encode(values, enc_hook=_encode, order="deterministic")
+    """Parameters (JSON values) as canonical JSON: what the identity of a task is the hash of."""
+    return _canonical(values)
 
 
 def check_stable(value: Any) -> None:

@@ -89,18 +89,28 @@ def host() -> str:
     return socket.gethostname()
 
 
+@functools.cache
 def pid() -> str:
-    """Number of this process, as text."""
+    """Number of this process, as text. Asked for every task: the system is asked once, and again after a fork."""
     return str(os.getpid())
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pid.cache_clear)
+
+
 def versions() -> dict[str, str]:
-    """Versions of Python and of those well-known packages that are loaded.
+    """Versions of Python and of those well-known packages that are loaded. Not to be edited.
 
     Example:
         >>> "python" in versions()
         True
     """
+    return _versions(len(sys.modules))
+
+
+@functools.lru_cache(maxsize=1)
+def _versions(loaded: int) -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in _REPORTED:
         if (module := sys.modules.get(name)) is not None:

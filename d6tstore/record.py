@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import functools
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -165,7 +166,13 @@ def history_prefix(family: str, hash: str) -> str:
 
 def now() -> str:
     """The time in UTC, ISO 8601 with microseconds, so that it sorts as text."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return f"{_second(seconds)}.{nanoseconds // 1000:06d}+00:00"
+
+
+@functools.lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 _decoder = msgspec.json.Decoder(Record)

@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
     record: Record | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Report:
     """What a run did, task by task in the order of the graph. `seconds` is the time of the whole run."""
 
@@ -99,6 +99,9 @@ class Report:
                 lines.append(f"  {outcome.action:8} {outcome.task!r} ({outcome.reason}){error}")
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        return str(self)  # the last line of a notebook cell: a person reads it
+
     def raise_failures(self) -> None:
         """Raise RunFailed if a task failed, caused by the first failure."""
         failures = [outcome for outcome in self if outcome.error is not None]
@@ -108,7 +111,7 @@ class Report:
         more = f" and {len(failures) - 5} more" if len(failures) > 5 else ""
         blocked = f"; {len(self.blocked)} more could not run without them" if self.blocked else ""
         raise RunFailed(
-            f"{len(failures)} of {len(self)} tasks failed{blocked}: {shown}{more}. "
+            f"{len(failures)} of {len(self)} tasks failed{blocked}: {f'{shown}{more}'.removesuffix('.')}. "
             "Finished work is kept: correct the cause and run again.",
             report=self,
         ) from failures[0].error

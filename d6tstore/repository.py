@@ -97,12 +97,12 @@ class Repository:
             raise UsageError(f"{task!r}: check = {task.check!r} must be one of {', '.join(CHECKS)}.")
         return task.check or self.check
 
-    def object_key(self, task: Task, output: str, suffix: str) -> str:
-        """A key that was never used before, readable by people."""
+    def object_key(self, task: Task, output: str, id: str, suffix: str) -> str:
+        """Key of an output, readable by people; `id` makes it one that was never used before."""
         shown = ",".join(f"{n}={_text(v)}" for n, v in task.parameters_json().items())
         shown = _UNSAFE.sub("_", shown[: 2 * _READABLE])[:_READABLE].lstrip(".")
         folder = f"{shown}-{task.hash}" if shown else task.hash
-        return f"{self.family(task)}/{folder}/{output}-{os.urandom(8).hex()}{suffix}"
+        return f"{self.family(task)}/{folder}/{output}-{id}{suffix}"
 
     # ----------------------------------------------------------------- reading
 
@@ -135,11 +135,13 @@ class Repository:
             raise RecordError(
                 f"the record of {task!r} is damaged: it is that of {found.id}. Run the task to compute it anew."
             )
-        for key in (found.history_key, *(output.key for output in found.outputs.values())):
-            try:
-                check_key(key)
-            except InvalidKey as exc:
-                raise RecordError(f"the record of {task!r} is damaged: {exc}") from None
+        try:
+            for output in found.outputs.values():
+                check_key(output.key)
+            if not found.write_id.isalnum():
+                check_key(found.history_key)
+        except InvalidKey as exc:
+            raise RecordError(f"the record of {task!r} is damaged: {exc}") from None
         if found.params != (params := task.parameters_json()):
             if task.hash_of(found.params) != found.hash:
                 raise RecordError(

@@ -20,7 +20,7 @@ from d6tstore.report import Report
 from d6tstore.repository import Repository
 from d6tstore.shapes import flatten
 from d6tstore.staleness import Code
-from d6tstore.target import outputs, targets
+from d6tstore.target import inputs, outputs, targets
 from d6tstore.task import Task, newest
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Store:
 
     def input(self, task: Task) -> Any:
         """See `Task.input`."""
-        return targets(newest(task).requires(), lambda t: outputs(self.repository, t))
+        return inputs(newest(task), lambda t: outputs(self.repository, t))
 
     def save(self, task: Task, value: Any, metrics: Mapping[str, Any] | None = None) -> None:
         """See `Task.save`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from d6tstore import content, context
 from d6tstore.backend import Backend
-from d6tstore.errors import Damaged, Denied, NeverRun, NotFound, OutputMissing, UndeclaredLoad
+from d6tstore.errors import Damaged, Denied, GraphError, NeverRun, NotFound, OutputMissing, UndeclaredLoad, UsageError
 from d6tstore.format import PathFormat, TableFormat
 from d6tstore.record import Output, Record
 from d6tstore.registry import kept_format
@@ -246,6 +246,9 @@ class TargetList(list[Any]):
 class TargetDict(dict[str, Any]):
     """Targets by name; nested as `requires` is."""
 
+    def __missing__(self, name: object) -> Any:
+        raise UsageError(f"there is no {name!r} here, only {', '.join(map(repr, self))}. Correct the name.")
+
     def load(self, **options: Any) -> dict[str, Any]:
         """All values, in the same shape; options as for `Target.load`."""
         return {name: target.load(**options) for name, target in self.items()}
@@ -273,6 +276,21 @@ def targets(shape: Any, of: Callable[[Task], Any]) -> Any:
     if isinstance(shape, list | tuple):
         return TargetList(targets(item, of) for item in shape)
     return TargetList()
+
+
+def inputs(task: Task, of: Callable[[Task], Any]) -> Any:
+    """`of` each task that a task requires, in that shape.
+
+    Raises:
+        GraphError: it requires nothing, so that what it loads would be empty. (An empty list is no mistake.)
+    """
+    required = task.requires()
+    if required is None:
+        raise GraphError(
+            f"{task!r} asks for its input, but requires nothing. Put @d6tstore.requires(...) above "
+            f"{type(task).__name__}, or define requires(self)."
+        )
+    return targets(required, of)
 
 
 def outputs(repository: Repository, task: Task, pinned: Record | None = None) -> Any:

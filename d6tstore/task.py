@@ -43,6 +43,10 @@ class Task:
         backend: name of a backend of the store; None is its default.
         check: "exists", "content" or "code": what decides that a result is stale; None asks the store.
 
+    Attributes:
+        hash: 16 hex digits over family and significant parameters: the identity, wherever results lie.
+        id: `family-hash`.
+
     Raises:
         ParameterError: an unknown, missing or unsuitable parameter.
 
@@ -69,6 +73,9 @@ class Task:
     aggregates: ClassVar[bool] = False
 
     family: ClassVar[str] = "Task"
+    hash: str
+    id: str
+    _json: tuple[dict[str, Any], dict[str, Any]]
     _framework: ClassVar[bool] = True
     _requires: ClassVar[Any] = None  # a Requirement, by the decorator
     _own: ClassVar[dict[str, tuple[Any, Field]]] = {}
@@ -102,11 +109,14 @@ class Task:
         ):  # written in the class, or in a mixin that is no task
             cls.run = _runnable(cls, cls.run)  # type: ignore[method-assign]
 
-    def __init__(self, **values: Any) -> None:
-        cls = type(self)
+    def __init__(self, *unnamed: Any, **values: Any) -> None:
+        cls, state = type(self), self.__dict__
+        significant: dict[str, Any] = {}
+        insignificant: dict[str, Any] = {}
         fields = cls.fields()
-        state = self.__dict__
-        located = False
+        if unnamed:
+            example = f"{next(iter(fields))}={unnamed[0]!r}" if fields else ""
+            raise ParameterError(f"{cls.__name__}: parameters are given by name. Write {cls.__name__}({example}).")
         for name, field in fields.items():
             if name in values:
                 value = field.convert(values.pop(name), cls.__name__)
@@ -117,21 +127,24 @@ class Task:
                     f"{cls.__name__}: parameter {name!r} ({parameters.type_name(field.type)}) is required. "
                     f"Pass {name}=..., or give it a default in the class."
                 )
-            if type(value) not in parameters.PLAIN and parameters.is_mutable(value):
-                state.setdefault("_mutable", {})[name] = value
-            else:
+            plain = type(value) in parameters.PLAIN
+            if plain or not parameters.is_mutable(value):
                 state[name] = value
-            located = located or field.located
+            else:
+                state.setdefault("_mutable", {})[name] = value
+            as_json = value if plain else parameters.to_json(value)
+            (significant if field.significant else insignificant)[name] = as_json
         if values:
             known = ", ".join(fields) or "no parameters"
             unknown = ", ".join(map(repr, values))
             raise ParameterError(
                 f"{cls.__name__} has no parameter {unknown}; it has {known}. "
-                "Correct the name, or declare it in the class."
+                "Correct the name, or declare it in the class: `name: type = default`."
             )
-        if located:  # paths are relative to the project that we are in now, wherever the process goes later
-            state["_json"] = self.parameters_json(True), self.parameters_json(False)
-            self.hash  # noqa: B018
+        # The identity is made here and now: paths are relative to the project that we are in.
+        state["_json"] = significant, insignificant
+        state["hash"] = cls.hash_of(significant)
+        state["id"] = f"{cls.family}-{state['hash']}"
 
     def __getattr__(self, name: str) -> Any:
         """Value of a mutable parameter: a copy, for a task is frozen."""
@@ -157,35 +170,14 @@ class Task:
 
     def parameters_json(self, significant: bool = True) -> dict[str, Any]:
         """The significant (or the other) parameters as JSON values, as the record holds them."""
-        if "_json" in self.__dict__:
-            known: tuple[dict[str, Any], dict[str, Any]] = self.__dict__["_json"]
-            return known[not significant]
-        fields = type(self).fields()
-        return {
-            name: value if type(value := getattr(self, name)) in parameters.PLAIN else parameters.to_json(value)
-            for name, field in fields.items()
-            if field.significant == significant
-        }
-
-    @functools.cached_property
-    def hash(self) -> str:
-        """16 hex digits over family and significant parameters: the identity, wherever results lie."""
-        # The family counts, so that families that differ only in case stay apart on file systems
-        # that fold case.
-        state, mutable = self.__dict__, self.__dict__.get("_mutable", {})
-        values = {n: mutable[n] if n in mutable else state[n] for n, f in self.fields().items() if f.significant}
-        return self.hash_of(values)
+        return self._json[not significant]
 
     @classmethod
     def hash_of(cls, values: dict[str, Any]) -> str:
-        """The `hash` of the task with these significant parameters, as values or as JSON values."""
+        """The `hash` of the task with these significant parameters (JSON values)."""
+        # The family counts, so that families that differ only in case stay apart on file systems that fold case.
         data = cls.family.encode() + b"\0" + parameters.encode(values)
         return blake3(data).hexdigest(length=8)
-
-    @functools.cached_property
-    def id(self) -> str:
-        """`family-hash`."""
-        return f"{self.family}-{self.hash}"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Task):
@@ -250,12 +242,11 @@ class Task:
     def raw_files(self) -> list[Path]:
         """Raw input files: `files` and all parameters that are paths. Override for a list that depends."""
         named: Any = self.files
-        if isinstance(named, str | Path):
-            named = [named]
-        declared = [Path(p) for p in named]
-        state = self.__dict__
-        values = [v for n in self.fields() if type(v := state.get(n)) not in parameters.PLAIN]
-        return declared + parameters.paths([*values, *state.get("_mutable", {}).values()])
+        located = [getattr(self, name) for name, field in self.fields().items() if field.located]
+        if not named and not located:
+            return []
+        declared = [Path(p) for p in ([named] if isinstance(named, str | Path) else named)]
+        return declared + parameters.paths(located)
 
     @classmethod
     def formats(cls) -> dict[str, Any]:

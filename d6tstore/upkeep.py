@@ -162,7 +162,9 @@ def verify(words: tuple[str, ...]) -> None:
     for problem in problems:
         click.echo(f"{problem.id}: {problem.key}: {problem.problem}")
     if problems:
-        raise Failure(f"{len(problems)} stored objects are not what their records say. Run their tasks again.", FAILED)
+        raise Failure(
+            f"{len(problems)} stored objects are not what their records say. Run their tasks with --force.", FAILED
+        )
     click.echo("no problems found")
 
 

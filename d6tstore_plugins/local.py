@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import itertools
 import json
 import os
 import platform
@@ -18,8 +19,9 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from d6tstore import project
 from d6tstore.backend import Backend, Entry, check_key
-from d6tstore.errors import BackendError, Denied, Held, NotFound
+from d6tstore.errors import BackendError, Denied, Held, InvalidKey, NotFound
 from d6tstore.record import ROOT
 
 try:
@@ -29,6 +31,7 @@ except ImportError:  # Windows: claims are off there, two writers are safe witho
 
 _TMP = f"{ROOT}tmp"
 _CLAIMS = f"{ROOT}claims"
+_MANY = 16  # keys
 _LONGEST_WRITE = 24 * 3600.0  # seconds; a process number may be another's by then
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
@@ -52,6 +55,7 @@ class LocalBackend(Backend):
         self.url = f"file://{self.root}"
         self.durable = durable
         self._prefix = self.root.rstrip("/") + "/"
+        self._made: set[str] = set()  # folders that were there: saves a failing rename, or a mkdir
         if os.path.lexists(self.root) and not os.path.isdir(self.root):
             kind = "a file" if os.path.exists(self.root) else "a link to nowhere"
             raise BackendError(f"{self.root} is {kind}, results need a folder. Give another path to init().")
@@ -69,7 +73,10 @@ class LocalBackend(Backend):
     def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Bytes of files; see `Backend.read_many`."""
         found = {}
+        there = self._listed(keys) if len(keys) > _MANY else None
         for key in keys:
+            if there is not None and key not in there:
+                continue
             try:
                 found[key] = _read(self._at(key))
             except FileNotFoundError:
@@ -80,6 +87,19 @@ class LocalBackend(Backend):
                     raise error from exc
         return found
 
+    def _listed(self, keys: Sequence[str]) -> set[str] | None:
+        """Those of the keys that exist: to list a folder is cheaper than many opens that fail. None if it cannot."""
+        folders = {key.rpartition("/")[0] for key in keys}
+        try:
+            return {
+                f"{folder}/{name}"
+                for folder in folders
+                if os.path.isdir(self._prefix + check_key(folder))
+                for name in os.listdir(self._prefix + folder)
+            }
+        except (OSError, InvalidKey):
+            return None
+
     def write(self, key: str, data: bytes | Path) -> None:
         """Write a temporary file and rename it; see `Backend.write`."""
         target = self._at(key)
@@ -89,6 +109,7 @@ class LocalBackend(Backend):
                 self._fill(temporary, data)
             elif self.durable:
                 self._sync(temporary)
+            self._made_for(target)
             try:
                 os.replace(temporary, target)
             except FileNotFoundError:
@@ -103,6 +124,18 @@ class LocalBackend(Backend):
             if isinstance(exc, OSError):
                 raise self._mapped(exc, key, writing=True) from exc
             raise
+
+    def _made_for(self, path: str) -> None:
+        """Try to make the folder of a path, if that was not done before; somebody may remove it any time."""
+        folder = path.rpartition("/")[0]
+        if folder not in self._made:
+            if len(self._made) > 10_000:
+                self._made.clear()
+            self._made.add(folder)
+            try:  # noqa: SIM105 - half the time
+                os.mkdir(folder)
+            except OSError:
+                pass
 
     def _fill(self, path: str, data: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -147,7 +180,7 @@ class LocalBackend(Backend):
         return action()
 
     def _temporary(self) -> str:
-        return f"{self._prefix}{_TMP}/{_writer(os.getpid())}-{os.urandom(8).hex()}"
+        return f"{self._prefix}{_TMP}/{_writer(project.pid())}-{_token(project.pid())}{next(_count)}"
 
     def staging(self) -> Path:
         """A new path on the file system of the results."""
@@ -329,8 +362,17 @@ class LocalBackend(Backend):
         return "" if os.path.isdir(path) else f" ({path} is no folder)"
 
 
+_count = itertools.count()
+
+
 @functools.cache
-def _writer(pid: int) -> str:
+def _token(pid: str) -> str:
+    """What tells this process from an earlier one of the same number."""
+    return os.urandom(8).hex()
+
+
+@functools.cache
+def _writer(pid: str) -> str:
     """Names a process of this machine in temporary files: `host-pid`."""
     host = re.sub(r"[^A-Za-z0-9.]", "_", platform.node())[:64]
     return f"{host}-{pid}"
@@ -340,7 +382,7 @@ def _alive(name: str) -> bool:
     """True if the writer of a temporary file is a process of this machine that still runs."""
     writer = name.rpartition("-")[0]
     pid = writer.rpartition("-")[2]
-    if not pid.isdecimal() or writer != _writer(int(pid)):
+    if not pid.isdecimal() or writer != _writer(pid):
         return False
     if fcntl is None:
         return True  # Windows: asking would send it Ctrl-C

@@ -543,7 +543,11 @@ def test_ctrl_c(project):
         )
     )
     process = subprocess.Popen(
-        [*D6TSTORE, "run", "slow:Slow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*D6TSTORE, "run", "slow:Slow"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     assert process.stdout is not None and process.stdout.readline() == "started\n"
     process.send_signal(signal.SIGINT)

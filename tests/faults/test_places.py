@@ -205,7 +205,9 @@ class Get(d6tstore.tasks.TaskJson):
 
 if os.geteuid() == 0:
     import blake3, msgspec, json, d6tstore.display, d6tstore.engine, d6tstore.store, d6tstore.explain
-    d6tstore.open("memory://").run(Get())  # loads all modules: nobody may not read them later
+    import email.parser, tempfile
+    with tempfile.TemporaryDirectory() as warm:  # loads all modules: nobody may not read them later
+        d6tstore.open(warm).run(Get())
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
