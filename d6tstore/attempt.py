@@ -11,17 +11,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from d6tstore import content, context, files, project, record
+from d6tstore import context, files, project, record, storing
 from d6tstore.backend import Backend
 from d6tstore.errors import BackendError, FormatError, ResultError, SaveError, UsageError
 from d6tstore.fingerprint import Fingerprint
-from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.record import ANCESTORS, Input, Output, Record
-from d6tstore.registry import format_name, format_of
 from d6tstore.repository import Repository
-from d6tstore.spool import Spool
 from d6tstore.staleness import derived_content
-from d6tstore.target import encode_schema, inputs, outputs
+from d6tstore.target import inputs, outputs
 from d6tstore.task import Task
 
 
@@ -140,80 +137,31 @@ class Attempt:
     # --------------------------------------------------------------- storing
 
     def _store(self, name: str, value: Any) -> Output:
-        """THE decision about storage: how a value lies on this backend."""
-        declared = self.formats[name]
-        format: Format = format_of(declared)
-        shown = format_name(declared)
+        old = self.previous.outputs.get(name) if self.previous and not self.anew else None
         try:
-            if format.live and self.backend.holds_live:
-                return self._hold(name, shown, format, value)
-            if isinstance(format, TableFormat):
-                return self._store_table(name, shown, format, value)
-            return self._store_bytes(name, shown, format, value)
+            return storing.store(
+                self.backend,
+                self.formats[name],
+                value,
+                key=lambda suffix: self._key(name, suffix),
+                old=old,
+                derived=lambda key: self._derived(name, key),
+            )
         except FormatError as exc:
             raise FormatError(f"{self.task!r}: output {name!r}: {exc}") from exc
 
-    def _key(self, name: str, format: Format) -> str:
-        """A key that was never used before: a second save of an output gets an id of its own."""
-        id = os.urandom(8).hex() if name in self._keyed else self._id
-        self._keyed.add(name)
-        return self.repository.object_key(self.task, name, id, format.suffix)
+    def _key(self, name: str, suffix: str) -> str:
+        """A key that was never used before: a second save, or a name in other case, gets an id of its own."""
+        id = os.urandom(8).hex() if name.casefold() in self._keyed else self._id
+        self._keyed.add(name.casefold())
+        return self.repository.object_key(self.task, name, id, suffix)
 
-    def _hold(self, name: str, shown: str, format: Any, value: Any) -> Output:
-        kept = format.check(value)
-        key = self._key(name, format)
-        self.backend.hold(key, kept)
+    def _derived(self, name: str, key: str) -> str:
         made_from = {id: found.content for id, found in self.inputs.items()}
         made_from |= {file: observed.content for file, observed in self.files.items()}
         if self.by_hand:
             made_from[key] = ""
-        return Output(key, shown, derived_content(self.repository, self.task, self.code.code, made_from, name))
-
-    def _store_table(self, name: str, shown: str, format: TableFormat, value: Any) -> Output:
-        table = format.to_arrow(value)
-        digest, schema = content.of_table(table), encode_schema(table.schema)
-        if (same := self._unchanged(name, shown, digest)) is not None:
-            return Output(same.key, shown, digest, same.checksum, same.bytes, table.num_rows, schema)
-        key, checksum, size = self._write(name, format, lambda file: format.dump_table(table, file))
-        return Output(key, shown, digest, checksum, size, table.num_rows, schema)
-
-    def _store_bytes(self, name: str, shown: str, format: Format, value: Any) -> Output:
-        with Spool(self.backend) as spool:
-            if isinstance(format, PathFormat):
-                format.dump_path(value, spool.as_path())
-            else:
-                self._dump(spool, lambda file: format.dump(value, file))
-            checksum, size = spool.checksum()
-            if (same := self._unchanged(name, shown, checksum)) is not None:
-                return same
-            key = self._key(name, format)
-            self.backend.write(key, spool.take())
-            return Output(key, shown, checksum, checksum, size)
-
-    def _write(self, name: str, format: Format, dump: Any) -> tuple[str, str, int]:
-        with Spool(self.backend) as spool:
-            self._dump(spool, dump)
-            checksum, size = spool.checksum()
-            key = self._key(name, format)
-            self.backend.write(key, spool.take())
-            return key, checksum, size
-
-    def _dump(self, spool: Spool, dump: Any) -> None:
-        try:
-            dump(spool)
-        except OSError as exc:
-            raise BackendError(
-                f"{self.task!r}: writing to {self.backend!r} failed: {exc.strerror or exc}. "
-                "Free space or give the rights, and run again; the previous result is whole."
-            ) from exc
-
-    def _unchanged(self, name: str, shown: str, digest: str) -> Output | None:
-        """The output of the current record, if it has this content and is still there: it is kept instead."""
-        old = self.previous.outputs.get(name) if self.previous else None
-        if old is None or self.anew or (old.content, old.format) != (digest, shown):
-            return None
-        there = self.backend.stat([old.key]).get(old.key)
-        return old if there is not None and there.size == old.bytes else None
+        return derived_content(self.repository, self.task, self.code.code, made_from, name)
 
     def _drop(self, output: Output | None) -> None:
         """Remove an object that no record names and none will."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from d6tstore.errors import UsageError
+
 
 def flatten(shape: Any) -> Iterator[Any]:
     """The leaves of nested lists, tuples and dicts; nothing for None."""
@@ -24,3 +26,30 @@ def map_shape(shape: Any, function: Any) -> Any:
     if isinstance(shape, list | tuple):
         return [map_shape(item, function) for item in shape]
     return None if shape is None else function(shape)
+
+
+class TargetList(list[Any]):
+    """Targets in a list; nested as `requires` is."""
+
+    def load(self, **options: Any) -> list[Any]:
+        """All values, in the same shape; options as for `Target.load`."""
+        return [target.load(**options) for target in self]
+
+    def exists(self) -> bool:
+        """True if all are there."""
+        return all(target.exists() for target in self)
+
+
+class TargetDict(dict[str, Any]):
+    """Targets by name; nested as `requires` is."""
+
+    def __missing__(self, name: object) -> Any:
+        raise UsageError(f"there is no {name!r} here, only {', '.join(map(repr, self))}. Correct the name.")
+
+    def load(self, **options: Any) -> dict[str, Any]:
+        """All values, in the same shape; options as for `Target.load`."""
+        return {name: target.load(**options) for name, target in self.items()}
+
+    def exists(self) -> bool:
+        """True if all are there."""
+        return all(target.exists() for target in self.values())

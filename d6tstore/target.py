@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -10,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from d6tstore import content, context
 from d6tstore.backend import Backend
-from d6tstore.errors import Damaged, Denied, GraphError, NeverRun, NotFound, OutputMissing, UndeclaredLoad, UsageError
+from d6tstore.errors import Damaged, Denied, GraphError, NeverRun, NotFound, OutputMissing, UndeclaredLoad
 from d6tstore.format import PathFormat, TableFormat
 from d6tstore.record import Output, Record
 from d6tstore.registry import kept_format
 from d6tstore.repository import Repository
+from d6tstore.shapes import TargetDict, TargetList
+from d6tstore.storing import decode_schema
 from d6tstore.task import Task
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 _SMALL = 1 << 20  # bytes: objects up to here are read at once, larger ones through a file
 
@@ -231,33 +232,6 @@ class Target:
         self.task.invalidate()
 
 
-class TargetList(list[Any]):
-    """Targets in a list; nested as `requires` is."""
-
-    def load(self, **options: Any) -> list[Any]:
-        """All values, in the same shape; options as for `Target.load`."""
-        return [target.load(**options) for target in self]
-
-    def exists(self) -> bool:
-        """True if all are there."""
-        return all(target.exists() for target in self)
-
-
-class TargetDict(dict[str, Any]):
-    """Targets by name; nested as `requires` is."""
-
-    def __missing__(self, name: object) -> Any:
-        raise UsageError(f"there is no {name!r} here, only {', '.join(map(repr, self))}. Correct the name.")
-
-    def load(self, **options: Any) -> dict[str, Any]:
-        """All values, in the same shape; options as for `Target.load`."""
-        return {name: target.load(**options) for name, target in self.items()}
-
-    def exists(self) -> bool:
-        """True if all are there."""
-        return all(target.exists() for target in self.values())
-
-
 class Outputs(TargetDict):
     """Targets of one task by name. They load from one record: never a mixture of two runs."""
 
@@ -279,13 +253,9 @@ def targets(shape: Any, of: Callable[[Task], Any]) -> Any:
 
 
 def inputs(task: Task, of: Callable[[Task], Any]) -> Any:
-    """`of` each task that a task requires, in that shape.
-
-    Raises:
-        GraphError: it requires nothing, so that what it loads would be empty. (An empty list is no mistake.)
-    """
+    """`of` each task that a task requires, in that shape. Raises GraphError if it requires nothing."""
     required = task.requires()
-    if required is None:
+    if required is None:  # else it would load an empty list
         raise GraphError(
             f"{task!r} asks for its input, but requires nothing. Put @d6tstore.requires(...) above "
             f"{type(task).__name__}, or define requires(self)."
@@ -299,17 +269,3 @@ def outputs(repository: Repository, task: Task, pinned: Record | None = None) ->
     if len(names) == 1:
         return Target(repository, task, names[0], pinned)
     return Outputs({name: Target(repository, task, name, pinned) for name in names})
-
-
-def encode_schema(schema: pa.Schema) -> str:
-    """An Arrow schema as text for the record."""
-    return base64.b64encode(schema.serialize()).decode()
-
-
-def decode_schema(text: str | None) -> pa.Schema | None:
-    """An Arrow schema from the record. `None` in, `None` out."""
-    if text is None:
-        return None
-    import pyarrow as pa
-
-    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))

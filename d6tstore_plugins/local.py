@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
-import itertools
-import json
 import os
-import platform
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,17 +12,10 @@ from stat import S_ISDIR
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-import msgspec
-
-from d6tstore import project
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.errors import BackendError, Denied, Held, InvalidKey, NotFound
 from d6tstore.record import ROOT
-
-try:
-    import fcntl
-except ImportError:  # Windows: claims are off there, two writers are safe without
-    fcntl = None  # type: ignore[assignment]
+from d6tstore_plugins import claims, temporary
 
 _TMP = f"{ROOT}tmp"
 _CLAIMS = f"{ROOT}claims"
@@ -103,24 +91,24 @@ class LocalBackend(Backend):
     def write(self, key: str, data: bytes | Path) -> None:
         """Write a temporary file and rename it; see `Backend.write`."""
         target = self._at(key)
-        temporary = str(data) if isinstance(data, Path) else self._temporary()
+        source = str(data) if isinstance(data, Path) else self._temporary()
         try:
             if not isinstance(data, Path):
-                self._fill(temporary, data)
+                self._fill(source, data)
             elif self.durable:
-                self._sync(temporary)
+                self._sync(source)
             self._made_for(target)
             try:
-                os.replace(temporary, target)
+                os.replace(source, target)
             except FileNotFoundError:
-                self._within(target, lambda: os.replace(temporary, target))
+                self._within(target, lambda: os.replace(source, target))
             folder = target
             while self.durable and folder != self.root:  # a new folder is an entry of the one above
                 folder = os.path.dirname(folder)
                 self._sync(folder)
         except BaseException as exc:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                os.unlink(source)
             if isinstance(exc, OSError):
                 raise self._mapped(exc, key, writing=True) from exc
             raise
@@ -180,7 +168,7 @@ class LocalBackend(Backend):
         return action()
 
     def _temporary(self) -> str:
-        return f"{self._prefix}{_TMP}/{_writer(project.pid())}-{_token(project.pid())}{next(_count)}"
+        return f"{self._prefix}{_TMP}/{temporary.name()}"
 
     def staging(self) -> Path:
         """A new path on the file system of the results."""
@@ -256,50 +244,18 @@ class LocalBackend(Backend):
     @contextlib.contextmanager
     def claim(self, key: str, info: Mapping[str, str]) -> Iterator[None]:
         """An advisory file lock: gone with the process that held it, however it died."""
-        if fcntl is None:
-            yield
-            return
         path = f"{self._prefix}{_CLAIMS}/{check_key(key).replace('/', '-')}"
-        fd = self._lock(path, key)
+        try:
+            fd = claims.lock(lambda flags: self._create(path, flags), key)
+        except OSError as exc:
+            raise self._mapped(exc, key, writing=True) from exc
         try:
             if fd is not None:
-                try:  # noqa: SIM105 - half the time; a claim is taken for every task
-                    os.pwrite(fd, msgspec.json.encode(info), 0)
-                except OSError:
-                    pass  # for people only: a full disk must not cost the claim
+                claims.sign(fd, info)
             yield
         finally:
             if fd is not None:
-                try:  # noqa: SIM105
-                    os.unlink(path)
-                except OSError:
-                    pass
-                os.close(fd)
-
-    def _lock(self, path: str, key: str) -> int | None:
-        flags = os.O_RDWR | os.O_CREAT
-        try:
-            while True:
-                fd = self._create(path, flags)
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    # The former holder may have removed the file between our open and our lock.
-                    found = os.fstat(fd)
-                    if found.st_nlink:
-                        if found.st_size:  # of one that died
-                            os.ftruncate(fd, 0)
-                        return fd
-                except OSError as exc:
-                    held = os.pread(fd, 4096, 0)
-                    os.close(fd)
-                    if exc.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                        return None  # a file system without locks
-                    if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                        raise
-                    raise Held(f"{key} is being computed", info=_info(held)) from None
-                os.close(fd)
-        except OSError as exc:
-            raise self._mapped(exc, key, writing=True) from exc
+                claims.release(fd, path)
 
     def clean(self, before: float) -> Sequence[str]:
         """Remove temporary files and claims of processes that died."""
@@ -326,7 +282,7 @@ class LocalBackend(Backend):
         if os.path.basename(os.path.dirname(entry.path)) == "claims":
             with self.claim(entry.name, {}):
                 return True
-        if _alive(entry.name) and modified > time.time() - _LONGEST_WRITE:
+        if temporary.alive(entry.name) and modified > time.time() - _LONGEST_WRITE:
             return False
         try:
             os.unlink(entry.path)
@@ -362,39 +318,6 @@ class LocalBackend(Backend):
         return "" if os.path.isdir(path) else f" ({path} is no folder)"
 
 
-_count = itertools.count()
-
-
-@functools.cache
-def _token(pid: str) -> str:
-    """What tells this process from an earlier one of the same number."""
-    return os.urandom(8).hex()
-
-
-@functools.cache
-def _writer(pid: str) -> str:
-    """Names a process of this machine in temporary files: `host-pid`."""
-    host = re.sub(r"[^A-Za-z0-9.]", "_", platform.node())[:64]
-    return f"{host}-{pid}"
-
-
-def _alive(name: str) -> bool:
-    """True if the writer of a temporary file is a process of this machine that still runs."""
-    writer = name.rpartition("-")[0]
-    pid = writer.rpartition("-")[2]
-    if not pid.isdecimal() or writer != _writer(pid):
-        return False
-    if fcntl is None:
-        return True  # Windows: asking would send it Ctrl-C
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # it runs, as another user
-    return True
-
-
 def list_sorted(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
     """Folder entries by name, so that listings are the same everywhere."""
     return sorted(entries, key=lambda entry: entry.name)
@@ -414,11 +337,3 @@ def _read(path: str) -> bytes:
 
 def _entry(key: str, stat: os.stat_result) -> Entry:
     return Entry(key, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}", stat.st_mtime)
-
-
-def _info(data: bytes) -> dict[str, str]:
-    """Who holds a claim; the holder may be about to write it."""
-    try:
-        return dict(json.loads(data))
-    except ValueError:
-        return {"who": "somebody", "host": "this machine", "pid": "?", "since": time.ctime()}

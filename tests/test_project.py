@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ["pandas", "pyarrow", "numpy", "sqlalchemy", "fsspec", "sklearn", "rich", "click", "cloudpickle"]
 
 # Files that are longer than the house allows, until somebody splits them. Never add to this.
-LONG = {"attempt.py", "content.py", "local.py", "plan.py", "repository.py", "store.py", "task.py"}
+LONG = {"content.py", "local.py", "task.py"}
 
 
 def python(code: str) -> str:
@@ -92,7 +92,7 @@ def test_files_are_short():
     for package in ("d6tstore", "d6tstore_plugins"):
         for file in (ROOT / package).rglob("*.py"):
             lines = len(file.read_text().splitlines())
-            limit = 600 if file.name in LONG else 300
+            limit = 400 if file.name in LONG else 300
             assert lines <= limit, f"{file.relative_to(ROOT)} has {lines} lines, the house allows 250 (at most {limit})"
 
 

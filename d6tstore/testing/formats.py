@@ -18,7 +18,7 @@ from d6tstore.errors import FormatError
 from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.repository import Repository
 from d6tstore.store import Store
-from d6tstore.target import decode_schema, encode_schema
+from d6tstore.storing import decode_schema, encode_schema
 from d6tstore.task import Task
 from d6tstore.testing.suite import Suite
 

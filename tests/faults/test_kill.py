@@ -53,8 +53,8 @@ def test_killed_from_outside_at_random_times(children, tmp_path):
     [
         (  # written in place: a write that is cut in half shows
             "d6tstore_plugins/local.py",
-            "temporary = str(data) if isinstance(data, Path) else self._temporary()",
-            "temporary = target",
+            "source = str(data) if isinstance(data, Path) else self._temporary()",
+            "source = target",
         ),
         (  # the record goes first when a result is replaced
             "d6tstore/backend.py",
