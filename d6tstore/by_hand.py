@@ -66,7 +66,7 @@ class ByHand:
     def _job(self, task: Task, reason: str) -> Job:
         if task.external or task.aggregates:
             what = "is external: somebody else computes it" if task.external else "only stands for other tasks"
-            raise UsageError(f"{task!r} {what}. Pull it, or use d6tstore.run() with a task of your own.")
+            raise UsageError(f"{task!r} {what}. Save or run a task that computes something.")
         graph = Graph(task)
         inputs: dict[str, Record] = {}
         for id in graph.inputs[task.id]:

@@ -165,13 +165,12 @@ class Run:
         except (D6tstoreError, OSError) as error:
             self._fail(id, Outcome(graph.tasks[id], "failed", "cannot be planned", error=error))
             return
-        lacking = [i for i in graph.inputs[id] if i in self._blocking or plan.nodes[i].state is State.EVICTED]
         if node.state is State.EXTERNAL or (node.task.external and node.reason == MISSING):
             absent = ExternalAbsent(f"{node.task!r} is external and its result is not here: {ABSENT}.")
             self._fail(id, Outcome(node.task, "failed", node.reason, error=absent))
         elif plan.settled(id) and node.restore is None:
             self._settle(id, node.record, Outcome(node.task, "reused", node.reason, record=node.record))
-        elif lacking and node.restore is None:
+        elif node.restore is None and (lacking := self._lacking(id)):
             self._fetch(id, lacking)
         else:
             self._submit(id, node, done)
@@ -187,6 +186,11 @@ class Run:
             node.reason = CUT_OFF
         plan.nodes[id] = node
         return node
+
+    def _lacking(self, id: str) -> list[str]:
+        """Inputs of which the record is here, but not the object."""
+        nodes, inputs = self.plan.nodes, self.plan.graph.inputs[id]
+        return [i for i in inputs if i in self._blocking or nodes[i].state is State.EVICTED]
 
     def _fetch(self, id: str, lacking: list[str]) -> None:
         """Compute evicted inputs again before the task that loads them."""

@@ -27,7 +27,12 @@ class Outcome(NamedTuple):
 
 @dataclass(slots=True, repr=False)
 class Report:
-    """What a run did, task by task in the order of the graph. `seconds` is the time of the whole run."""
+    """What a run did, task by task in the order of the graph. `seconds` is the time of the whole run.
+
+    Example:
+        >>> Report()
+        nothing to do in 0.00 s
+    """
 
     seconds: float = 0.0
     _outcomes: dict[str, Outcome] = field(default_factory=dict)

@@ -99,7 +99,7 @@ class Repository:
 
     def object_key(self, task: Task, output: str, id: str, suffix: str) -> str:
         """Key of an output, readable by people; `id` makes it one that was never used before."""
-        shown = ",".join(f"{n}={_text(v)}" for n, v in task.parameters_json().items())
+        shown = ",".join([f"{n}={_text(v)}" for n, v in task.parameters_json().items()])
         shown = _UNSAFE.sub("_", shown[: 2 * _READABLE])[:_READABLE].lstrip(".")
         folder = f"{shown}-{task.hash}" if shown else task.hash
         return f"{self.family(task)}/{folder}/{output}-{id}{suffix}"
@@ -162,13 +162,17 @@ class Repository:
 
     def missing(self, pairs: Iterable[tuple[Task, Record]]) -> set[str]:
         """Ids of those tasks of which an output is not there, or not of the size that its record says."""
-        sought = {task.id: (task, found) for task, found in pairs}
         absent: set[str] = set()
-        for backend, group in self._grouped(task for task, _ in sought.values()):
-            keys = {o.key: (t.id, o.bytes) for t in group for o in sought[t.id][1].outputs.values()}
+        places: dict[Backend, dict[str, tuple[str, int]]] = {}
+        for task, found in pairs:
+            keys = places.setdefault(self.backend(task), {})
+            for output in found.outputs.values():
+                keys[output.key] = task.id, output.bytes
+            if not found.outputs.keys() >= task.formats().keys():
+                absent.add(task.id)
+        for backend, keys in places.items():
             there = backend.stat(keys)
             absent |= {id for key, (id, size) in keys.items() if key not in there or there[key].size != size}
-            absent |= {t.id for t in group if not sought[t.id][1].outputs.keys() >= t.formats().keys()}
         return absent
 
     def history(self, task: Task) -> list[Record]:

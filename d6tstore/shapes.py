@@ -41,10 +41,17 @@ class TargetList(list[Any]):
 
 
 class TargetDict(dict[str, Any]):
-    """Targets by name; nested as `requires` is."""
+    """Targets by name; nested as `requires` is.
+
+    Example:
+        >>> TargetDict(table=1)["tabel"]
+        Traceback (most recent call last):
+        d6tstore.errors.UsageError: there is no 'tabel' here, only 'table'. Correct the name.
+    """
 
     def __missing__(self, name: object) -> Any:
-        raise UsageError(f"there is no {name!r} here, only {', '.join(map(repr, self))}. Correct the name.")
+        known = ", ".join(map(repr, self)) or "nothing"
+        raise UsageError(f"there is no {name!r} here, only {known}. Correct the name.")
 
     def load(self, **options: Any) -> dict[str, Any]:
         """All values, in the same shape; options as for `Target.load`."""
