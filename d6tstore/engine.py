@@ -16,7 +16,7 @@ from d6tstore import project
 from d6tstore.attempt import Attempt
 from d6tstore.errors import D6tstoreError, ExternalAbsent, RecordError, UsageError, WorkerError
 from d6tstore.fingerprint import Fingerprint, changed
-from d6tstore.plan import ABSENT, CUT_OFF, FORCED, MISSING, UPSTREAM, Node, Plan, State
+from d6tstore.plan import ABSENT, CUT_OFF, FORCED, MISSING, NEVER_RUN, UPSTREAM, Node, Plan, State
 from d6tstore.record import Record
 from d6tstore.report import Outcome, Report
 from d6tstore.repository import Repository
@@ -181,6 +181,8 @@ class Run:
         node = plan.nodes[id]
         if plan.settled(id) or not plan.graph.inputs[id]:
             return node
+        if node.reason == FORCED or (node.reason == NEVER_RUN and node.task.backend is None):
+            return node  # whatever its inputs came to
         expected, node = node.reason, plan.judge(id)
         if expected == UPSTREAM and plan.settled(id, node) and node.restore is None:
             node.reason = CUT_OFF
