@@ -153,9 +153,9 @@ def invalidate_orphans(tasks: Any) -> list[str]:
     return context.current().invalidate_orphans(tasks)
 
 
-def gc(dry_run: bool = False, **options: Any) -> Any:
-    """Remove what nothing refers to; see `Store.gc`."""
-    return context.current().gc(dry_run, **options)
+def gc(dry_run: bool = False, older_than: float = 24 * 3600.0) -> Any:
+    """Remove what nothing refers to and is older than so many seconds; see `Store.gc`."""
+    return context.current().gc(dry_run, older_than)
 
 
 def verify(tasks: Any = None) -> Any:

@@ -238,7 +238,12 @@ def _plain(array: Any) -> Any:
     if kind == "map":
         import pyarrow as pa
 
-        return array.cast(pa.list_(array.type.field(0)))
+        # Not by cast: with a value type that holds nulls only, pyarrow 26 makes an invalid list, and aborts later.
+        entries = pa.StructArray.from_arrays([array.keys, array.items], ["key", "value"])
+        list_type = pa.list_(entries.type)
+        return pa.Array.from_buffers(
+            list_type, len(array), array.buffers()[:2], offset=array.offset, children=[entries]
+        )
     return array.cast(_VIEWS[kind]) if kind in _VIEWS else array
 
 

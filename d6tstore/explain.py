@@ -86,6 +86,7 @@ def compare(store: Store, tasks: list[Task]) -> pd.DataFrame:
     import pandas as pd
 
     plan = store.plan(tasks)
+    tasks = [plan.graph.tasks[id] for id in plan.graph.targets]
     rows: list[dict[str, Any]] = []
     for task in tasks:
         node = plan[task]
@@ -101,7 +102,8 @@ def compare(store: Store, tasks: list[Task]) -> pd.DataFrame:
         row["bytes"] = found.bytes if found else None
         rows.append(row)
     names = list(dict.fromkeys(name for row in rows for name in row if name not in _LAST))
-    return pd.DataFrame(rows, columns=[*names, *_LAST])
+    frame = pd.DataFrame(rows, columns=[*names, *_LAST])
+    return frame.astype({"seconds": "Float64", "rows": "Int64", "bytes": "Int64"})  # whole numbers stay whole
 
 
 def _number(value: Any) -> Any:

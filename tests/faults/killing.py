@@ -216,7 +216,7 @@ class Collect(Scenario):
         for gen in (4, 3, 2, 5):
             generation(gen)
             store.run(tasks())
-        objects = [p for p in Path(store.repository.default.root).rglob("*") if p.is_file()]
+        objects = sorted(Path(store.repository.default.root).glob("*/*/*-*.json"))
         shutil.copy(objects[0], objects[0].with_name("copy-0123456789abcdef.json"))
 
     def begin(self):
