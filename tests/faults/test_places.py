@@ -251,7 +251,7 @@ PREPARE = READ_ONLY.split("if os.geteuid")[0] + "store = d6tstore.open(sys.argv[
 
 
 def protect(root, folders, files):
-    for path in [root, *root.rglob("*")]:
+    for path in [*sorted(root.rglob("*"), reverse=True), root]:  # what is in a folder first
         path.chmod(folders if path.is_dir() else files)
 
 
