@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from d6tstore.errors import ParameterError
 from d6tstore.parameters import MISSING, Field
@@ -67,7 +67,7 @@ def all_parameters(cls: Any) -> dict[str, Field]:
     for klass in reversed(cls.__mro__):
         own = vars(klass).get("_own")
         if own:
-            hints = _hints(klass) if any(a is not MISSING for a, _ in own.values()) else {}
+            hints = _hints(klass, own)
             for name, (_, field) in own.items():
                 fields[name] = field.bind(name, hints.get(name, MISSING), fields.get(name))
     if cls._requires is not None:
@@ -85,9 +85,14 @@ def all_parameters(cls: Any) -> dict[str, Field]:
     return fields
 
 
-def _hints(klass: type) -> dict[str, Any]:
+def _hints(klass: type, own: dict[str, tuple[Any, Field]]) -> dict[str, Any]:
+    """The types of what a class declares; no other annotation of it or of its bases is looked at."""
+    annotations = {name: annotation for name, (annotation, _) in own.items() if annotation is not MISSING}
+    if not any(isinstance(annotation, str) or get_args(annotation) for annotation in annotations.values()):
+        return annotations
+    holder = type(klass.__name__, (), {"__annotations__": annotations, "__module__": klass.__module__})
     try:
-        return get_type_hints(klass, localns={klass.__name__: klass}, include_extras=True)
+        return get_type_hints(holder, localns={klass.__name__: klass}, include_extras=True)
     except NameError as exc:
         raise ParameterError(
             f"{klass.__name__}: the annotation of a parameter cannot be resolved ({exc}). "

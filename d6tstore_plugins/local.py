@@ -20,6 +20,7 @@ from d6tstore_plugins import claims, temporary
 _TMP = f"{ROOT}tmp"
 _CLAIMS = f"{ROOT}claims"
 _MANY = 16  # keys
+_PATIENCE = 500  # times that somebody may remove a folder between our making it and our using it
 _LONGEST_WRITE = 24 * 3600.0  # seconds; a process number may be another's by then
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
@@ -156,7 +157,7 @@ class LocalBackend(Backend):
     def _within(self, path: str, action: Any) -> Any:
         """Make the folder of a path and do something in it: others may remove empty folders meanwhile."""
         folder = path.rpartition("/")[0]
-        for _ in range(20):
+        for _ in range(_PATIENCE):
             try:
                 try:
                     os.mkdir(folder)
