@@ -16,6 +16,7 @@ from d6tstore.backend import Backend
 from d6tstore.errors import BackendError, FormatError, ResultError, SaveError, UsageError
 from d6tstore.fingerprint import Fingerprint
 from d6tstore.record import ANCESTORS, Input, Output, Record
+from d6tstore.registry import format_of
 from d6tstore.repository import Repository
 from d6tstore.staleness import derived_content
 from d6tstore.target import inputs, outputs
@@ -60,6 +61,8 @@ class Attempt:
         self.anew = anew
         self.by_hand = by_hand
         self.formats = task.formats()
+        for declared in self.formats.values():
+            format_of(declared)  # one that is not installed is told before the work, not after
         self.saved: dict[str, Output] = {}
         self.metrics: dict[str, Any] = {}
         self._id = os.urandom(8).hex()  # of the record, and of the first object of each output

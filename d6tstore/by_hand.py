@@ -29,6 +29,9 @@ class ByHand:
 
     def save(self, task: Task, value: Any, metrics: Mapping[str, Any] | None) -> None:
         """Save outputs; the result is there once all that are declared are saved."""
+        known = self._open.get(task.id)
+        if known is not None and not isinstance(known.task, type(task)):  # a notebook cell that was run again
+            self.forget(task.id)
         attempt = self._open.get(task.id) or Attempt.of(self._job(task, BY_HAND), self._current(task))
         attempt.by_hand = True
         attempt.save(attempt.task, value, metrics)
@@ -40,6 +43,12 @@ class ByHand:
             except BaseException:
                 attempt.discard()
                 raise
+
+    def forget(self, id: str | None = None) -> None:
+        """Give up what was saved of a task, or of all, but is not whole."""
+        for open_id in [id] if id else list(self._open):
+            if attempt := self._open.pop(open_id, None):
+                attempt.discard()
 
     def log(self, task: Task, metrics: Mapping[str, Any]) -> None:
         """Add metrics to outputs that are being saved; else refused."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,11 @@ def open(
         >>> d6tstore.open("memory://")
         Store('memory://')
     """
+    if not isinstance(url, str | Path | None) or not str(url):
+        raise UsageError(f"{url!r} is no place: give a folder or a URL, as text or path; None is ./data.")
+    for name, value in (backends or {}).items():
+        if not isinstance(value, str | Path | Backend) or not str(value):
+            raise UsageError(f"backend {name!r}: {value!r} is no place: give a folder or a URL.")
     place = "data" if url is None else str(url)
     if isinstance(url, str) and registry.scheme(place) is None and place.isidentifier():
         raise UsageError(
@@ -47,9 +52,11 @@ def open(
     known = {f.name for f in dataclasses.fields(Repository)} - {"default", "named"}
     settings = {name: options.pop(name) for name in list(options) if name in known}
     if "trusted" in settings:
-        if isinstance(settings["trusted"], str):
+        if isinstance(settings["trusted"], str) or not isinstance(settings["trusted"], Iterable):
             raise UsageError(f"trusted = {settings['trusted']!r} must be a list of names: [{settings['trusted']!r}].")
         settings["trusted"] = frozenset(settings["trusted"])
+    if not isinstance(settings.get("root", ""), str | Path):
+        raise UsageError(f"root = {settings['root']!r} must be the folder of the project.")
     if "root" in settings:
         settings["root"] = Path(settings["root"]).resolve()
     try:

@@ -42,7 +42,8 @@ def own_parameters(cls: Any, base: type) -> dict[str, tuple[Any, Field]]:
                 f"{cls.__name__}: parameter {stray[0]!r} is declared in {ancestor.__name__}, which is no task class. "
                 f"Make it one: class {ancestor.__name__}(d6tstore.Task)."
             )
-        own |= {n: d for n, d in new_defaults(cls, getattr(ancestor, "_own", {})).items() if n not in own}
+        known = ancestor.fields() if getattr(ancestor, "_requires", None) else getattr(ancestor, "_own", {})
+        own |= {n: d for n, d in new_defaults(cls, known).items() if n not in own}
     for name in own:
         if name in vars(cls):
             delattr(cls, name)  # a task holds its values itself; mutable ones behind __getattr__
@@ -73,8 +74,12 @@ def all_parameters(cls: Any) -> dict[str, Field]:
     if cls._requires is not None:
         for upstream in cls._requires.classes():
             for name, field in upstream.fields().items():
-                if hasattr(cls, name):  # a method or property of that name hides the parameter
-                    continue
+                if hasattr(cls, name):
+                    raise ParameterError(
+                        f"{cls.__name__}: {name!r} is a parameter of {upstream.__name__}, which it requires, and an "
+                        "attribute here: the parameter would be hidden. Rename the attribute, or write it into the "
+                        f"class body as the new default: {name} = ..."
+                    )
                 if field.significant and not fields.setdefault(name, field).significant:
                     if name in cls._own:
                         raise ParameterError(

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from d6tstore import project
@@ -43,6 +44,7 @@ class Job(NamedTuple):
     seen: str | None = None
     restore: Record | None = None
     pid: str = ""
+    root: Path = Path()
 
 
 class Done(NamedTuple):
@@ -57,6 +59,7 @@ def execute(job: Job) -> Done:
     if project.pid() == job.pid:
         return job.repository.claimed(job.task, lambda: _compute(job))
     try:
+        project.fix_root(job.root)
         _check_worker(job)
         return job.repository.claimed(job.task, lambda: _compute(job))
     except BaseException as exc:  # noqa: BLE001 - it goes on, in a form that can travel
@@ -125,11 +128,13 @@ class Run:
     _failed: set[str] = field(default_factory=set)
     _started: set[str] = field(default_factory=set)
     _git: str | None = None
+    _root: Path = field(default_factory=Path)
     again: bool = False
 
     def run(self) -> Report:
         """Run until nothing is left that can run."""
         graph = self.plan.graph
+        self._root = project.root()
         self._git = project.commit(self.plan.repository.root)
         tasks = [id for id, task in graph.tasks.items() if not task.aggregates]
         self._waits = {id: len(graph.inputs[id]) for id in tasks}
@@ -220,6 +225,7 @@ class Run:
             seen=node.record.write_id if node.record else None,
             restore=node.restore,
             pid=project.pid(),
+            root=self._root,
         )
         log.info("%r %s: %s", node.task, "is restored" if node.restore else "runs", node.reason)
         started = time.perf_counter()

@@ -210,6 +210,8 @@ def _reach(ids: Iterable[str], edges: Any) -> set[str]:
 def _checked(shape: Any, reader: Task | None = None) -> list[Task]:
     """The tasks in what `requires` of `reader` returned, or in what was asked for."""
     found = [shape] if isinstance(shape, Task) else list(flatten(shape))
+    if shape is None and reader is None:
+        raise GraphError("the tasks to run are None. Give tasks; does a function that makes them lack its return?")
     for item in found:
         if not isinstance(item, Task):
             what = "the tasks to run" if reader is None else f"{reader!r}.requires()"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import decimal
 import enum
@@ -62,7 +63,7 @@ class Field:
             return bound
         if kind is MISSING:
             kind = Any if self.default is MISSING or self.default is None else type(self.default)
-        bound = Field(kind, self.default, self.significant, self.description)
+        bound = Field(kind, copy.deepcopy(self.default), self.significant, self.description)
         bound.name = name
         return bound
 
@@ -89,9 +90,12 @@ class Field:
         try:
             if self.loose:
                 value = _plain_only(value)
-            lax = isinstance(value, str)
-            value = msgspec.convert(value, self.type, strict=not lax, dec_hook=_decode, str_keys=True)
+            value = _convert(value, self.type)
             check_stable(to_json(value))
+            if isinstance(value, decimal.Decimal) and not value.is_finite():
+                raise ValueError("NaN and infinity are no parameter values")
+            if is_mutable(value):
+                value = copy.deepcopy(value)  # whoever made it may go on editing it
         except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as exc:
             raise ParameterError(
                 f"{task}: parameter {self.name!r} must be {type_name(self.type)}, got {_short(value)} "
@@ -129,6 +133,16 @@ def _plain(value: Any) -> Any:
     if type(value).__module__ == "numpy" and "numpy" in sys.modules:
         return value.item() if getattr(value, "shape", None) == () else value.tolist()
     return value
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    """The value in a type. Text is read as a number, a date, ... only if it does not fit as it is."""
+    try:
+        return msgspec.convert(value, kind, strict=True, dec_hook=_decode, str_keys=True)
+    except msgspec.ValidationError:
+        if not isinstance(value, str):
+            raise
+        return msgspec.convert(value, kind, strict=False, dec_hook=_decode)
 
 
 def _mentions(kind: Any, wanted: Any) -> bool:

@@ -20,6 +20,15 @@ def _root_above(folder: str) -> Path | None:
     return next((p for p in (start, *start.parents) if any((p / m).exists() for m in _MARKERS)), None)
 
 
+_fixed: Path | None = None
+
+
+def fix_root(folder: Path) -> None:
+    """Make `folder` the project of this process: a worker's is that of the process that planned."""
+    global _fixed
+    _fixed = folder
+
+
 def root() -> Path:
     """Folder of the user's project.
 
@@ -27,6 +36,8 @@ def root() -> Path:
         The nearest folder at or above the working directory, else at or above the script that runs, which
         holds `d6tstore.toml`, `pyproject.toml`, `.git` or `setup.py`; the working directory when none does.
     """
+    if _fixed is not None:
+        return _fixed
     here = Path.cwd()
     if found := _root_above(str(here)):
         return found

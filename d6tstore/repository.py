@@ -51,6 +51,8 @@ class Repository:
     trusted: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.namespace, str):
+            raise UsageError(f"namespace = {self.namespace!r} must be text.")
         if self.check not in CHECKS:
             raise UsageError(f"check = {self.check!r} must be one of {', '.join(CHECKS)}.")
         if self.namespace and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", self.namespace):
@@ -201,7 +203,7 @@ class Repository:
         backend.publish(new, None if previous is None else replace_record(previous, replaced=record.now()))
         if previous is not None:
             with contextlib.suppress(BackendError):  # the result is out: what is left goes with the next one
-                self.trim(task, backend)
+                self.trim(task, new, backend)
         return new
 
     def claimed(self, task: Task, action: Callable[[], T]) -> T:
@@ -241,12 +243,14 @@ class Repository:
         backend.publish(new, None if current is None else replace_record(current, replaced=record.now()))
         with contextlib.suppress(BackendError):  # the result is out: what is left goes with the next one
             backend.delete(kept.history_key)
-            self.trim(task, backend)
+            self.trim(task, new, backend)
         return new
 
-    def trim(self, task: Task, backend: Backend) -> None:
+    def trim(self, task: Task, new: Record, backend: Backend) -> None:
         """Forget the oldest kept versions beyond `keep_versions`; their objects go with `gc`."""
+        order = {id: i for i, id in enumerate(new.ancestors)}  # exact, whatever the clocks of the writers say
         kept = [old for old in self.history(task) if old.restorable]
+        kept.sort(key=lambda old: order.get(old.write_id, ANCESTORS))
         for old in kept[self.keep_versions :]:
             backend.delete(old.history_key)
 

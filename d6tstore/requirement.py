@@ -56,6 +56,8 @@ def requires(*classes: Any, **named: Any) -> Any:
         )
 
     def decorate(cls: type[Task]) -> type[Task]:
+        if not (isinstance(cls, type) and issubclass(cls, Task)):
+            raise GraphError(f"requires(...) decorates task classes, not {cls!r}.")
         if "_requires" in vars(cls):
             raise GraphError(f"{cls.__name__} is decorated with requires twice. Name all classes in one.")
         for upstream in flatten(shape):

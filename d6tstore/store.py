@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ class Store:
     def complete(self, task: Task) -> bool:
         """True if a task's result is there and up to date. An aggregator's if all that it stands for are."""
         plan = self.plan(task)
-        return all(plan.settled(id) for id in plan.graph.targets)
+        return all(plan.settled(id) and plan.nodes[id].restore is None for id in plan.graph.targets)
 
     # ------------------------------------------- behind `save`, `input`, ... of a task
 
@@ -146,6 +147,7 @@ class Store:
         """Forget the result of a task (of all that an aggregator stands for); the next run computes it anew."""
         graph = Graph(task)
         for id in graph.targets:
+            self._by_hand.forget(id)
             self.repository.invalidate(graph.tasks[id])
 
     def invalidate_downstream(self, task: Task | type[Task], until: Any) -> list[Task]:
@@ -173,10 +175,13 @@ class Store:
         wanted = set(ids)
         tasks = [task for id, task in graph.tasks.items() if id in wanted]
         kept = [task for task in tasks if not task.aggregates and not task.external]
+        for task in kept:
+            self._by_hand.forget(task.id)
         return [task for task in kept if self.repository.invalidate(task)]
 
     def invalidate_all(self) -> list[str]:
         """Forget every result of this store (of its namespace, if it has one). Returns their ids."""
+        self._by_hand.forget()
         return maintenance.forget(self.repository, keep=set())
 
     def invalidate_orphans(self, tasks: Any) -> list[str]:
@@ -226,6 +231,8 @@ class Store:
         Returns:
             Keys and bytes of what went (or would go).
         """
+        if not isinstance(older_than, int | float) or not math.isfinite(older_than):
+            raise UsageError(f"older_than = {older_than!r} must be a number of seconds.")
         return maintenance.collect(self.repository, dry_run, older_than)
 
     def verify(self, tasks: Any = None) -> list[maintenance.Problem]:

@@ -207,7 +207,8 @@ class Task:
             import cloudpickle
 
             cls = cloudpickle.dumps(cls)
-        return _rebuild, (cls, self.parameters)
+        state = {name: value for name, value in self.__dict__.items() if name != "_attempt"}
+        return _rebuild, (cls, state)  # with its identity: a path is relative to the project where it was made
 
     def clone(self, cls: type[Task] | None = None, /, **changes: Any) -> Any:
         """A task of this or another class with the parameters that both have.
@@ -258,12 +259,21 @@ class Task:
         persist, known = cls.persist, cls._formats
         if known is not None and known[0] is persist and known[1] is cls.format:
             return known[2]
-        named = dict(persist) if isinstance(persist, Mapping) else dict.fromkeys(persist, cls.format)
+        try:
+            named = dict(persist) if isinstance(persist, Mapping) else dict.fromkeys(persist, cls.format)
+        except TypeError:
+            named = {}
         if isinstance(persist, str) or not named or not all(isinstance(n, str) and _OUTPUT.fullmatch(n) for n in named):
             raise SaveError(
                 f"{cls.__name__}: persist = {persist!r} must be a list of names, or a mapping from names to "
                 "formats; a name has 1 to 64 ASCII letters, digits, '_', '-', '.' or spaces."
             )
+        for name, format in named.items():
+            if not isinstance(format, str) and not hasattr(format, "dump"):
+                raise SaveError(
+                    f"{cls.__name__}: the format of output {name!r} is {format!r}; it must be the name of a format, "
+                    "such as 'json', or a Format class."
+                )
         cls._formats = persist, cls.format, named
         return named
 
@@ -356,10 +366,16 @@ def _runnable(cls: type[Task], run: Any) -> Any:
     return wrapper
 
 
-def _rebuild(cls: Any, values: dict[str, Any]) -> Task:
+def _rebuild(cls: Any, state: dict[str, Any]) -> Task:
     if isinstance(cls, bytes):
         import cloudpickle
 
         cls = cloudpickle.loads(cls)
-    task: Task = cls(**values)
+    made = {**state["_json"][0], **state["_json"][1]}
+    if list(cls.fields()) != list(made) and set(cls.fields()) != set(made):  # another version of the class
+        made_from = {**state, **state.get("_mutable", {})}
+        rebuilt: Task = cls(**{name: made_from[name] for name in made})
+        return rebuilt
+    task: Task = object.__new__(cls)
+    task.__dict__.update(state)
     return task

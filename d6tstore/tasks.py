@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+from d6tstore.errors import UsageError
 from d6tstore.task import Task
 
 __all__ = [
@@ -99,6 +100,8 @@ def grid(cls: type[Task], **values: Any) -> list[Task]:
         >>> d6tstore.grid(Train, model=["ols", "svm"], folds=3)
         [Train(model='ols', folds=3), Train(model='svm', folds=3)]
     """
+    if not (isinstance(cls, type) and issubclass(cls, Task)):
+        raise UsageError(f"grid({cls!r}, ...): give a task class first, then lists of values by parameter.")
     single = (str, bytes, Mapping)
     lists = [list(v) if isinstance(v, Iterable) and not isinstance(v, single) else [v] for v in values.values()]
     return [cls(**dict(zip(values, combination, strict=True))) for combination in itertools.product(*lists)]

@@ -49,6 +49,9 @@ class LocalBackend(Backend):
             kind = "a file" if os.path.exists(self.root) else "a link to nowhere"
             raise BackendError(f"{self.root} is {kind}, results need a folder. Give another path to init().")
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": set()}
+
     def _at(self, key: str) -> str:
         return self._prefix + check_key(key)
 
@@ -78,16 +81,15 @@ class LocalBackend(Backend):
 
     def _listed(self, keys: Sequence[str]) -> set[str] | None:
         """Those of the keys that exist: to list a folder is cheaper than many opens that fail. None if it cannot."""
-        folders = {key.rpartition("/")[0] for key in keys}
-        try:
-            return {
-                f"{folder}/{name}"
-                for folder in folders
-                if os.path.isdir(self._prefix + check_key(folder))
-                for name in os.listdir(self._prefix + folder)
-            }
-        except (OSError, InvalidKey):
-            return None
+        found: set[str] = set()
+        for folder in {key.rpartition("/")[0] for key in keys}:
+            try:
+                found.update(f"{folder}/{name}" for name in os.listdir(self._prefix + check_key(folder)))
+            except FileNotFoundError:
+                continue
+            except (OSError, InvalidKey):
+                return None  # each key for itself will say why
+        return found
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Write a temporary file and rename it; see `Backend.write`."""

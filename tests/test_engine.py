@@ -574,3 +574,86 @@ def test_one_folder_under_two_names_is_one_backend(tmp_path):
         assert len(store.verify()) == 1
     with pytest.raises(UsageError, match="must be a list"):
         d6tstore.open(tmp_path / "s", trusted="team")
+
+
+class ByPath(d6tstore.tasks.TaskJson):
+    source: Path = Path("raw.txt")
+
+    def run(self):
+        self.save(self.source.read_text())
+
+
+@d6tstore.requires(ByPath)
+class ReadsPath(d6tstore.tasks.TaskJson):
+    def run(self):
+        self.save(self.input().load())
+
+
+def test_a_worker_that_stands_elsewhere_means_the_same_project(project, tmp_path, monkeypatch):
+    store = d6tstore.open(tmp_path / "s")
+    (project / "raw.txt").write_text("1")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pyproject.toml").touch()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool, d6tstore.use(store):
+        monkeypatch.chdir(tmp_path / "other")
+        pool.submit(int).result()  # the worker starts here
+        monkeypatch.chdir(project)
+        assert store.run(ReadsPath(), executor=pool).ran == [ByPath(), ReadsPath()]
+        assert ReadsPath().complete() and ReadsPath().output().load() == "1"
+
+
+def test_a_partial_save_ends_with_invalidate(store):
+    two = Two(mode="by hand")
+    two.save({"frame": pd.DataFrame({"x": [1]})})
+    two.invalidate()
+    two.save({"note": 1, "model": 2})
+    assert not two.output().exists()
+    two.invalidate()
+    assert store.gc(older_than=0).keys == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"format": "parqet"}, {"format": None}, {"persist": {"a": None}}, {"persist": 5}, {"persist": [[]]}],
+)
+def test_a_bad_format_is_told_before_the_work(store, body):
+    done = []
+    Bad = type("Bad", (d6tstore.tasks.TaskJson,), {**body, "run": lambda self: done.append(1)})
+    with pytest.raises((RunFailed, D6tstoreError)):
+        store.run(Bad())
+    assert not done
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda s: d6tstore.open(s),
+        lambda s: d6tstore.open(""),
+        lambda s: d6tstore.open(5),
+        lambda s: d6tstore.open("memory://", backends={"a": None}),
+        lambda s: d6tstore.open("memory://", root=None),
+        lambda s: d6tstore.open("memory://", trusted=5),
+        lambda s: d6tstore.open("memory://", namespace=5),
+        lambda s: s.run(None),
+        lambda s: s.complete(None),
+        lambda s: s.gc(older_than=float("nan")),
+        lambda s: s.gc(older_than="x"),
+        lambda s: d6tstore.grid("x", a=[1]),
+        lambda s: d6tstore.requires(Number)(int),
+        lambda s: s.why(None),
+    ],
+)
+def test_bad_calls_are_errors_of_ours(store, call, project):
+    with pytest.raises(D6tstoreError):
+        call(store)
+    assert [p.name for p in project.iterdir()] == ["pyproject.toml"]
+
+
+def test_complete_means_what_load_returns(store, monkeypatch):
+    for version in (1, 2):
+        monkeypatch.setattr(Number, "version", version)
+        store.run(Number())
+    monkeypatch.setattr(Number, "version", 1)
+    assert store.plan(Number()).pending == [] and not Number().complete()
+    store.run(Number())
+    assert Number().complete()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import enum
 import pickle
@@ -400,3 +401,75 @@ def test_external_classes_of_a_common_base():
         external = True
 
     assert Prices.family == "Prices" and Prices().id != Rates().id
+
+
+def test_new_defaults_below_a_decorated_class():
+    class Get(d6tstore.tasks.TaskJson):
+        year: int = 2024
+
+    @d6tstore.requires(Get)
+    class Clean(d6tstore.tasks.TaskJson):
+        pass
+
+    class Clean25(Clean):
+        year = 2025
+
+    assert Clean25().requires() == Get(year=2025) and Clean25(year=2030).requires() == Get(year=2030)
+    assert Clean().requires() == Get(year=2024)
+
+    class Hides(Clean):
+        @property
+        def year(self):
+            return 1
+
+    with pytest.raises(ParameterError, match="'year' is a parameter of Get"):
+        Hides()
+
+
+@dataclasses.dataclass
+class Config:
+    depth: int = 3
+
+
+def test_what_the_maker_edits_later_is_not_the_tasks():
+    class Train(d6tstore.tasks.TaskJson):
+        config: Config
+        layers: list[Config] = []
+
+    shared, layers = Config(), [Config()]
+    tasks = []
+    for depth in (3, 4):
+        shared.depth = layers[0].depth = depth
+        tasks.append(Train(config=shared, layers=layers))
+    assert [(t.config.depth, t.layers[0].depth) for t in tasks] == [(3, 3), (4, 4)]
+    assert tasks[0].id != tasks[1].id
+
+    default = Config()
+
+    class Defaults(d6tstore.tasks.TaskJson):
+        config: Config = default
+
+    before = Defaults().id
+    default.depth = 99
+    assert Defaults().id == before and Defaults().config.depth == 3
+
+
+def test_text_that_fits_is_not_converted():
+    class Lax(d6tstore.tasks.TaskJson):
+        a: Literal["null", "a"] | None = None
+        b: Literal[1, "1"] = 1
+        c: int | str = 0
+
+    assert Lax(a="null").a == "null" and Lax(b="1").b == "1" and Lax(c="5").c == "5"
+    with pytest.raises(ParameterError, match="NaN"):
+        Typed(amount=Decimal("NaN"))
+
+
+def test_a_task_keeps_its_identity_when_it_travels(project, tmp_path, monkeypatch):
+    task = Typed(path="raw.csv", items=[3])
+    data = pickle.dumps(task)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path / "other")
+    again = pickle.loads(data)
+    assert again == task and again.id == task.id and again.path == project / "raw.csv" and again.items == [3]

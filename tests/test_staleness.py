@@ -542,3 +542,18 @@ def test_force_by_the_class_of_an_aggregator(store, flow):
     store.run(f.Both())
     assert store.run(f.Both(), force=f.Both).ran == [f.Get(n=1), f.Get(n=2)]
     assert store.accept(f.Both()) == []
+
+
+def test_history_does_not_believe_clocks(store, flow, monkeypatch):
+    """What was replaced last is kept, though the clock of an earlier writer was years ahead."""
+    from d6tstore import record
+
+    def version(n):
+        return flow(FLOW.replace("factor: int = 1", f"factor: int = 1\n        version = {n}")).Clean()
+
+    with monkeypatch.context() as ahead:
+        ahead.setattr(record, "now", lambda: "2099-01-01T00:00:00.000000+00:00")
+        for n in (1, 2, 3):
+            store.run(version(n))
+    store.run(version(4))
+    assert store.run(version(3)).ran == []
