@@ -6,25 +6,16 @@ import copy
 import datetime
 import decimal
 import enum
-import math
-import os
-import sys
-import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
 import msgspec
 
-from d6tstore import project
+from d6tstore import conversion
 from d6tstore.errors import ParameterError
 
 MISSING: Any = msgspec.UNSET
-_IMMUTABLE = (
-    str, int, float, bool, type(None), bytes, datetime.date, datetime.time, datetime.timedelta,
-    decimal.Decimal, enum.Enum, uuid.UUID, PurePath,
-)  # fmt: skip
-PLAIN = frozenset((str, int, float, bool, type(None)))  # as they are in JSON
 _EXACT = (str, int, bool)  # a value of just this type needs no conversion
 
 
@@ -46,8 +37,8 @@ class Field:
         self.significant = significant
         self.description = description
         self.name = ""
-        self.located = _mentions(type, PurePath)
-        self.loose = type is not MISSING and _mentions(type, Any)
+        self.located = conversion.mentions(type, PurePath)
+        self.loose = type is not MISSING and conversion.mentions(type, Any)
         self._default: Any = MISSING
 
     def __repr__(self) -> str:
@@ -72,7 +63,7 @@ class Field:
         if self._default is not MISSING:
             return self._default
         value = self.convert(self.default, task)
-        if not paths([value]):  # those depend on the project that we are in
+        if not conversion.paths([value]):  # those depend on the project that we are in
             self._default = value
         return value
 
@@ -84,22 +75,22 @@ class Field:
         """
         if type(value) is self.type and self.type in _EXACT:
             if self.type is str:
-                _check_text(value, task, self.name)
+                conversion.check_text(value, task, self.name)
             return value
-        value = _plain(value)
+        value = conversion.plain(value)
         try:
             if self.loose:
-                value = _plain_only(value)
-            value = _convert(value, self.type)
-            check_stable(to_json(value))
+                value = conversion.plain_only(value)
+            value = conversion.convert(value, self.type)
+            conversion.check_stable(conversion.to_json(value))
             if isinstance(value, decimal.Decimal) and not value.is_finite():
                 raise ValueError("NaN and infinity are no parameter values")
-            if is_mutable(value):
+            if conversion.is_mutable(value):
                 value = copy.deepcopy(value)  # whoever made it may go on editing it
         except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as exc:
             raise ParameterError(
-                f"{task}: parameter {self.name!r} must be {type_name(self.type)}, got {_short(value)} "
-                f"({exc}). {_cure(self)}"
+                f"{task}: parameter {self.name!r} must be {conversion.type_name(self.type)}, "
+                f"got {conversion.short(value)} ({exc}). {_cure(self)}"
             ) from None
         return value
 
@@ -110,137 +101,6 @@ def _cure(field: Field) -> str:
     if field.loose:
         return "Use text, numbers, bools, None, lists or dicts of those; or declare a type: x: date."
     return "Pass a value of that type, or change the annotation of the parameter."
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return f"{text if len(text) <= 80 else text[:77] + '...'} of type {type(value).__name__}"
-
-
-def _check_text(value: str, task: str, name: str) -> None:
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as exc:
-            raise ParameterError(
-                f"{task}: parameter {name!r} must be valid Unicode, got {value!r} ({exc.reason}). "
-                "Pass it through .encode('utf-8', 'replace').decode()."
-            ) from None
-
-
-def _plain(value: Any) -> Any:
-    """Scalars of numpy as those of Python, so that a loop over an array makes the same tasks as a list."""
-    if type(value).__module__ == "numpy" and "numpy" in sys.modules:
-        return value.item() if getattr(value, "shape", None) == () else value.tolist()
-    return value
-
-
-def _convert(value: Any, kind: Any) -> Any:
-    """The value in a type. Text is read as a number, a date, ... only if it does not fit as it is."""
-    try:
-        return msgspec.convert(value, kind, strict=True, dec_hook=_decode, str_keys=True)
-    except msgspec.ValidationError:
-        if not isinstance(value, str):
-            raise
-        return msgspec.convert(value, kind, strict=False, dec_hook=_decode)
-
-
-def _mentions(kind: Any, wanted: Any) -> bool:
-    """True if a type is `wanted` or has it within; a bare list, dict, ... holds anything."""
-    if kind is wanted or (isinstance(kind, type) and isinstance(wanted, type) and issubclass(kind, wanted)):
-        return True
-    if kind in (list, dict, tuple, set, frozenset):
-        return wanted is Any
-    return any(_mentions(part, wanted) for part in get_args(kind) if part is not ...)
-
-
-def _plain_only(value: Any) -> Any:
-    """Without a declared type, only what JSON tells apart: else a date and its text would be one task."""
-    if isinstance(value, list | tuple):
-        return [_plain_only(_plain(item)) for item in value]
-    if type(value) is dict:
-        if stray := [key for key in value if type(key) is not str]:
-            raise TypeError(f"key {stray[0]!r} is no text")
-        return {key: _plain_only(_plain(item)) for key, item in value.items()}
-    if type(value) not in PLAIN:
-        raise TypeError(f"{type(value).__name__} in a parameter without a declared type")
-    return value
-
-
-def _decode(kind: Any, value: Any) -> Any:
-    if isinstance(kind, type) and issubclass(kind, PurePath) and isinstance(value, str | PurePath):
-        return Path(os.path.normpath(project.root() / Path(value).expanduser()))
-    if isinstance(value, kind) if isinstance(kind, type) else False:
-        return value
-    raise TypeError(f"cannot make {type_name(kind)} of it")
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, PurePath):
-        path = Path(value)
-        if path.is_absolute():
-            path = Path(os.path.normpath(path))
-            base = project.root()
-            path = path.relative_to(base) if path.is_relative_to(base) else path
-        return path.as_posix()
-    raise TypeError(f"{type(value).__name__} cannot be hashed stably")
-
-
-def to_json(value: Any) -> Any:
-    """A parameter value as JSON values; paths relative to the project, sets sorted."""
-    return msgspec.to_builtins(value, enc_hook=_encode, order="deterministic", str_keys=True)
-
-
-_canonical = msgspec.json.Encoder(order="deterministic").encode
-
-
-def encode(values: dict[str, Any]) -> bytes:
-    """Parameters (JSON values) as canonical JSON: what the identity of a task is the hash of."""
-    return _canonical(values)
-
-
-def check_stable(value: Any) -> None:
-    """Refuse what JSON would merge: NaN and infinities."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("NaN and infinity are no parameter values; use None or a large number")
-    if isinstance(value, str):
-        value.encode()
-    if isinstance(value, dict):
-        for key, item in value.items():
-            check_stable(key)
-            check_stable(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            check_stable(item)
-
-
-def is_mutable(value: Any) -> bool:
-    """True if a value could be edited in place, so that a task hands out copies."""
-    if isinstance(value, tuple | frozenset):
-        return any(is_mutable(item) for item in value)
-    return not isinstance(value, _IMMUTABLE)
-
-
-def paths(values: Iterable[Any]) -> list[Path]:
-    """The paths among parameter values: raw input files."""
-    found: list[Path] = []
-    for value in values:
-        if isinstance(value, Path):
-            found.append(value)
-        elif isinstance(value, list | tuple | set | frozenset):
-            found += paths(value)
-        elif isinstance(value, dict):
-            found += paths(value.values())
-    return found
-
-
-def type_name(kind: Any) -> str:
-    """How a person writes a type."""
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(repr, get_args(kind)))}"
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return f"one of {', '.join(repr(member.value) for member in kind)}"
-    return kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
 
 
 def Parameter(  # noqa: N802 - a type to its users
@@ -273,7 +133,7 @@ def _declare(name: str, kind: Any) -> Any:
         return Field(kind, default, significant, description)
 
     declare.__name__ = declare.__qualname__ = name
-    declare.__doc__ = f"Declare a parameter of type {type_name(kind)}; arguments as for `Parameter`."
+    declare.__doc__ = f"Declare a parameter of type {conversion.type_name(kind)}; arguments as for `Parameter`."
     return declare
 
 

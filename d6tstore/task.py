@@ -13,7 +13,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 from blake3 import blake3
 
-from d6tstore import context, parameters
+from d6tstore import context, conversion, parameters
 from d6tstore.declaration import all_parameters, own_parameters
 from d6tstore.errors import FrozenError, GraphError, ParameterError, SaveError
 from d6tstore.parameters import MISSING, Field
@@ -124,15 +124,15 @@ class Task:
                 value = field.default_value(cls.__name__)
             else:
                 raise ParameterError(
-                    f"{cls.__name__}: parameter {name!r} ({parameters.type_name(field.type)}) is required. "
+                    f"{cls.__name__}: parameter {name!r} ({conversion.type_name(field.type)}) is required. "
                     f"Pass {name}=..., or give it a default in the class."
                 )
-            plain = type(value) in parameters.PLAIN
-            if plain or not parameters.is_mutable(value):
+            plain = type(value) in conversion.PLAIN
+            if plain or not conversion.is_mutable(value):
                 state[name] = value
             else:
                 state.setdefault("_mutable", {})[name] = value
-            as_json = value if plain else parameters.to_json(value)
+            as_json = value if plain else conversion.to_json(value)
             (significant if field.significant else insignificant)[name] = as_json
         if values:
             known = ", ".join(fields) or "no parameters"
@@ -176,7 +176,7 @@ class Task:
     def hash_of(cls, values: dict[str, Any]) -> str:
         """The `hash` of the task with these significant parameters (JSON values)."""
         # The family counts, so that families that differ only in case stay apart on file systems that fold case.
-        data = cls.family.encode() + b"\0" + parameters.encode(values)
+        data = cls.family.encode() + b"\0" + conversion.encode(values)
         return blake3(data).hexdigest(length=8)
 
     def __eq__(self, other: object) -> bool:
@@ -247,7 +247,7 @@ class Task:
         if not named and not located:
             return []
         declared = [Path(p) for p in ([named] if isinstance(named, str | Path) else named)]
-        return declared + parameters.paths(located)
+        return declared + conversion.paths(located)
 
     @classmethod
     def formats(cls) -> dict[str, Any]:
