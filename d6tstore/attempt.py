@@ -6,8 +6,8 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -178,17 +178,17 @@ class Attempt:
 
     # ------------------------------------------------------------ its end
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[Task]:
+    def __enter__(self) -> Task:
         """Make this the attempt of the running thread; on an error nothing of it remains."""
-        token = context.attempt.set(self)
+        self._token = context.attempt.set(self)
+        return cast(Task, self.task)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         try:
-            yield self.task
-        except BaseException:
-            self.discard()
-            raise
+            if kind is not None:
+                self.discard()
         finally:
-            context.attempt.reset(token)
+            context.attempt.reset(self._token)
 
     def discard(self) -> None:
         """Remove what was written; the previous result is as it was."""

@@ -81,7 +81,7 @@ def _compute(job: Job) -> Done:
     if job.restore is not None and not repository.missing([(task, job.restore)]):
         return Done(repository.restore(task, job.restore, current), "restored")
     attempt = Attempt.of(job, current, anew=job.reason == FORCED)
-    with attempt.running() as bound:
+    with attempt as bound:
         bound.run()
         return Done(attempt.commit(), "ran")
 

@@ -7,6 +7,7 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any, BinaryIO
@@ -244,21 +245,9 @@ class LocalBackend(Backend):
         """The file."""
         return Path(self._at(key))
 
-    @contextlib.contextmanager
-    def claim(self, key: str, info: Mapping[str, str]) -> Iterator[None]:
+    def claim(self, key: str, info: Mapping[str, str]) -> AbstractContextManager[None]:
         """An advisory file lock: gone with the process that held it, however it died."""
-        path = f"{self._prefix}{_CLAIMS}/{check_key(key).replace('/', '-')}"
-        try:
-            fd = claims.lock(lambda flags: self._create(path, flags), key)
-        except OSError as exc:
-            raise self._mapped(exc, key, writing=True) from exc
-        try:
-            if fd is not None:
-                claims.sign(fd, info)
-            yield
-        finally:
-            if fd is not None:
-                claims.release(fd, path)
+        return _Claim(self, key, info)
 
     def clean(self, before: float) -> Sequence[str]:
         """Remove temporary files and claims of processes that died."""
@@ -319,6 +308,28 @@ class LocalBackend(Backend):
         while not os.path.lexists(path):
             path = os.path.dirname(path)
         return "" if os.path.isdir(path) else f" ({path} is no folder)"
+
+
+class _Claim:
+    """What `LocalBackend.claim` returns. A class, for a generator takes longer and every task is claimed."""
+
+    def __init__(self, backend: LocalBackend, key: str, info: Mapping[str, str]) -> None:
+        self.backend, self.key, self.info = backend, key, info
+        self.path = f"{backend._prefix}{_CLAIMS}/{check_key(key).replace('/', '-')}"
+        self.fd: int | None = None
+
+    def __enter__(self) -> None:
+        try:
+            self.fd = claims.lock(lambda flags: self.backend._create(self.path, flags), self.key)
+        except OSError as exc:
+            raise self.backend._mapped(exc, self.key, writing=True) from exc
+        if self.fd is not None:
+            claims.sign(self.fd, self.info)
+
+    def __exit__(self, *_: object) -> None:
+        if self.fd is not None:
+            claims.release(self.fd, self.path)
+            self.fd = None
 
 
 def list_sorted(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
