@@ -8,7 +8,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -276,10 +276,6 @@ class Repository:
             backend.write(dismissed.history_key, record.encode(dismissed))
         backend.delete(record.record_key(self.family(task), task.hash))
         return known
-
-    def with_backends(self, **named: Backend) -> Repository:
-        """A repository that has these backends too."""
-        return replace(self, named={**self.named, **named})
 
 
 def _text(value: Any) -> str:
