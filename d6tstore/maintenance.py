@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from d6tstore import content, project, record
+from d6tstore import content, record
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.errors import BackendError, Held, InvalidKey, NotFound, RecordError
 from d6tstore.graph import Graph
@@ -162,8 +162,7 @@ def _task_of(key: str) -> str:
 
 def _remove(repository: Repository, backend: Backend, task: str, entries: list[Entry], garbage: Garbage) -> None:
     """Remove what is still unwanted once we hold the claim: a run may have published it meanwhile."""
-    info = {"who": project.author(), "host": project.host(), "pid": project.pid(), "since": record.now()}
-    claim = contextlib.nullcontext() if garbage.dry_run else backend.claim(task, info)
+    claim = contextlib.nullcontext() if garbage.dry_run else backend.claim(task, record.claimant())
     with contextlib.suppress(Held), claim:  # held: being computed right now; next time
         family, _, hash = task.rpartition("-")
         keys = [record.record_key(family, hash)]

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
+from d6tstore import project
 from d6tstore.errors import RecordError
 
 VERSION = 1
@@ -183,6 +184,11 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def encode(record: Record) -> bytes:
     """A record as JSON."""
     return _encoder.encode(record)
+
+
+def claimant() -> dict[str, str]:
+    """Who takes a claim, where and since when: what those are told who find it held."""
+    return {"who": project.author(), "host": project.host(), "pid": project.pid(), "since": now()}
 
 
 def encode_values(values: Mapping[str, Any]) -> bytes:

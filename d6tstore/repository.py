@@ -209,8 +209,7 @@ class Repository:
     def claimed(self, task: Task, action: Callable[[], T]) -> T:
         """Do it while nobody else computes the task; wait for who does. Records must be read again inside."""
         key = f"{self.family(task)}-{task.hash}"
-        info = {"who": project.author(), "host": project.host(), "pid": project.pid(), "since": record.now()}
-        backend, wait = self.backend(task), 0.01
+        backend, info, wait = self.backend(task), record.claimant(), 0.01
         while True:
             entered = False
             try:

@@ -372,7 +372,7 @@ def _rebuild(cls: Any, state: dict[str, Any]) -> Task:
 
         cls = cloudpickle.loads(cls)
     made = {**state["_json"][0], **state["_json"][1]}
-    if list(cls.fields()) != list(made) and set(cls.fields()) != set(made):  # another version of the class
+    if set(cls.fields()) != set(made):  # another version of the class
         made_from = {**state, **state.get("_mutable", {})}
         rebuilt: Task = cls(**{name: made_from[name] for name in made})
         return rebuilt

@@ -202,15 +202,18 @@ class LocalBackend(Backend):
             check_key(folder)
         yield from self._walk(f"{folder}/" if folder else "", start)
 
-    def _walk(self, folder: str, start: str) -> Iterator[Entry]:
+    def _entries(self, folder: str) -> Sequence[os.DirEntry[str]]:
+        """What is in a folder, by name, so that listings are the same everywhere; nothing if it is not there."""
         try:
             with os.scandir(self._prefix + folder) as found:
-                entries = list_sorted(found)
+                return sorted(found, key=lambda entry: entry.name)
         except OSError as exc:
             if exc.errno in _ABSENT:
-                return
+                return ()
             raise self._mapped(exc, folder) from exc
-        for entry in entries:
+
+    def _walk(self, folder: str, start: str) -> Iterator[Entry]:
+        for entry in self._entries(folder):
             key = folder + entry.name
             if not entry.name.startswith(start) or key in (_TMP, _CLAIMS):
                 continue
@@ -253,14 +256,7 @@ class LocalBackend(Backend):
         """Remove temporary files and claims of processes that died."""
         removed = []
         for folder in (_TMP, _CLAIMS):
-            try:
-                with os.scandir(self._prefix + folder) as found:
-                    entries = list_sorted(found)
-            except OSError as exc:
-                if exc.errno in _ABSENT:
-                    continue
-                raise self._mapped(exc, folder) from exc
-            for entry in entries:
+            for entry in self._entries(folder):
                 with contextlib.suppress(FileNotFoundError, Held):
                     if self._abandoned(entry, before):
                         removed.append(f"{folder}/{entry.name}")
@@ -330,11 +326,6 @@ class _Claim:
         if self.fd is not None:
             claims.release(self.fd, self.path)
             self.fd = None
-
-
-def list_sorted(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
-    """Folder entries by name, so that listings are the same everywhere."""
-    return sorted(entries, key=lambda entry: entry.name)
 
 
 def _read(path: str) -> bytes:
