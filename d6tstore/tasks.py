@@ -11,12 +11,38 @@ from d6tstore.task import Task
 
 __all__ = [
     "TaskAggregator",
+    "TaskBytes",
+    "TaskCSVArrow",
+    "TaskCSVGZArrow",
+    "TaskCSVGZPandas",
+    "TaskCSVGZPolars",
     "TaskCSVPandas",
+    "TaskCSVPolars",
     "TaskCache",
     "TaskCachePandas",
+    "TaskExcelArrow",
+    "TaskExcelPandas",
+    "TaskExcelPolars",
+    "TaskFeatherArrow",
+    "TaskFeatherPandas",
+    "TaskFeatherPolars",
+    "TaskFile",
+    "TaskFolder",
+    "TaskHTML",
+    "TaskJoblib",
     "TaskJson",
+    "TaskKeras",
+    "TaskMatplotlibPNG",
+    "TaskMatplotlibSVG",
+    "TaskNpz",
+    "TaskNumpy",
+    "TaskONNX",
     "TaskPickle",
+    "TaskPqArrow",
     "TaskPqPandas",
+    "TaskPqPolars",
+    "TaskPyTorch",
+    "TaskText",
     "grid",
 ]
 
@@ -27,10 +53,88 @@ class TaskPqPandas(Task):
     format = "parquet"
 
 
+class TaskPqPolars(Task):
+    """polars frames, as parquet."""
+
+    format = "parquet-polars"
+
+
+class TaskPqArrow(Task):
+    """Arrow tables, as parquet."""
+
+    format = "parquet-arrow"
+
+
 class TaskCSVPandas(Task):
     """pandas frames, as CSV."""
 
     format = "csv"
+
+
+class TaskCSVPolars(Task):
+    """polars frames, as CSV."""
+
+    format = "csv-polars"
+
+
+class TaskCSVArrow(Task):
+    """Arrow tables, as CSV."""
+
+    format = "csv-arrow"
+
+
+class TaskCSVGZPandas(Task):
+    """pandas frames, as gzipped CSV."""
+
+    format = "csv-gz"
+
+
+class TaskCSVGZPolars(Task):
+    """polars frames, as gzipped CSV."""
+
+    format = "csv-gz-polars"
+
+
+class TaskCSVGZArrow(Task):
+    """Arrow tables, as gzipped CSV."""
+
+    format = "csv-gz-arrow"
+
+
+class TaskExcelPandas(Task):
+    """pandas frames, as an Excel workbook."""
+
+    format = "excel"
+
+
+class TaskExcelPolars(Task):
+    """polars frames, as an Excel workbook."""
+
+    format = "excel-polars"
+
+
+class TaskExcelArrow(Task):
+    """Arrow tables, as an Excel workbook."""
+
+    format = "excel-arrow"
+
+
+class TaskFeatherPandas(Task):
+    """pandas frames, as feather (Arrow IPC), the fastest to load."""
+
+    format = "feather"
+
+
+class TaskFeatherPolars(Task):
+    """polars frames, as feather (Arrow IPC), the fastest to load."""
+
+    format = "feather-polars"
+
+
+class TaskFeatherArrow(Task):
+    """Arrow tables, as feather (Arrow IPC), the fastest to load."""
+
+    format = "feather-arrow"
 
 
 class TaskJson(Task):
@@ -39,10 +143,88 @@ class TaskJson(Task):
     format = "json"
 
 
+class TaskText(Task):
+    """Text, in UTF-8."""
+
+    format = "text"
+
+
+class TaskBytes(Task):
+    """Bytes as they are."""
+
+    format = "bytes"
+
+
+class TaskHTML(Task):
+    """A page or fragment of HTML: text, or what renders itself (plotly, altair, a pandas Styler)."""
+
+    format = "html"
+
+
+class TaskNumpy(Task):
+    """A numpy array."""
+
+    format = "numpy"
+
+
+class TaskNpz(Task):
+    """A dict of numpy arrays, in one file."""
+
+    format = "npz"
+
+
 class TaskPickle(Task):
     """Any Python object that pickles, such as a model."""
 
     format = "pickle"
+
+
+class TaskJoblib(Task):
+    """Objects with large arrays, such as models of scikit-learn, by joblib."""
+
+    format = "joblib"
+
+
+class TaskMatplotlibPNG(Task):
+    """A matplotlib figure, as PNG; it loads as the image."""
+
+    format = "png"
+
+
+class TaskMatplotlibSVG(Task):
+    """A matplotlib figure, as SVG; it loads as the image."""
+
+    format = "svg"
+
+
+class TaskFile(Task):
+    """A copy of a file; it loads as a path."""
+
+    format = "file"
+
+
+class TaskFolder(Task):
+    """A copy of a folder and all that is in it; it loads as a path."""
+
+    format = "folder"
+
+
+class TaskPyTorch(Task):
+    """A PyTorch model, state dict or tensors."""
+
+    format = "torch"
+
+
+class TaskONNX(Task):
+    """An ONNX model."""
+
+    format = "onnx"
+
+
+class TaskKeras(Task):
+    """A Keras model."""
+
+    format = "keras"
 
 
 class TaskCache(Task):
