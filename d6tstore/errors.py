@@ -10,6 +10,7 @@ A message names the object, the rule that it broke and the cure.
     │   ├── FrozenError         a task was edited after it was made (also an AttributeError)
     │   ├── GraphError          a cycle, two tasks of one family, a `requires` that returns something else
     │   ├── SaveError           an output that is undeclared, missing or saved in the wrong shape
+    │   ├── SelectionError      columns=, where=, limit= or as_= of a load do not fit the output (also a ValueError)
     │   ├── UndeclaredLoad      `run` loaded a task that it does not declare in `requires`
     │   └── NotInitialised      no store was chosen yet
     ├── FormatError             a value that its format cannot store, or bytes that it cannot read
@@ -68,6 +69,10 @@ class SaveError(UsageError):
     """An output is undeclared, missing, or saved in the wrong shape."""
 
 
+class SelectionError(UsageError, ValueError):
+    """`columns=`, `where=`, `limit=` or `as_=` of a load do not fit the output."""
+
+
 class UndeclaredLoad(UsageError):
     """`run` loaded a task that it does not declare in `requires`."""
 
@@ -119,7 +124,9 @@ class OutputMissing(ResultError):
 
 
 class Damaged(ResultError):
-    """The stored object is not what its record says."""
+    """The stored object is not what its record says; `.problem` is in what."""
+
+    problem: str
 
 
 class RecordError(ResultError):

@@ -8,10 +8,11 @@ import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from d6tstore import content, record
+from d6tstore import record
 from d6tstore.backend import Backend, Entry, check_key
-from d6tstore.errors import BackendError, Held, InvalidKey, NotFound, RecordError
+from d6tstore.errors import BackendError, Damaged, FormatError, Held, InvalidKey, NotFound, RecordError
 from d6tstore.graph import Graph
+from d6tstore.loading import Stored
 from d6tstore.record import Record
 from d6tstore.repository import Repository
 
@@ -193,20 +194,18 @@ def verify(repository: Repository, graph: Graph | None) -> list[Problem]:
                 what = str(found) if isinstance(found, RecordError) else f"is the record of {found.id}"
                 problems.append(Problem(id, key, what))
                 continue
-            stored = [o for o in found.outputs.values() if o.checksum]
-            seen = ((o.key, _problem(backend, o.key, o.bytes, o.checksum)) for o in stored)
+            seen = ((o.key, _problem(Stored(id, backend, o))) for o in found.outputs.values())
             problems += [Problem(id, at, problem) for at, problem in seen if problem]
     return problems
 
 
-def _problem(backend: Backend, key: str, size: int, checksum: str) -> str | None:
+def _problem(stored: Stored) -> str | None:
     try:
-        with backend.open_read(key) as file:
-            found, length = content.of_stream(file)
+        stored.verify()
     except NotFound:
         return "missing"
-    except BackendError as exc:
+    except Damaged as exc:
+        return exc.problem
+    except (BackendError, FormatError) as exc:
         return str(exc)
-    if length != size:
-        return f"has {length} bytes, its record says {size}"
-    return None if found == checksum else "has other bytes than its record says"
+    return None

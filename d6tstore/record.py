@@ -27,7 +27,10 @@ ROOT = ".d6tstore/"
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One stored output. `bytes` is the stored size; `schema` is the Arrow schema, base64."""
+    """One stored output. `bytes` is the stored size; `schema` is the Arrow schema, base64.
+
+    `table` is True for a native table of the backend, which has no bytes; `note` says why a frame is none there.
+    """
 
     key: str
     format: str
@@ -36,6 +39,13 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     bytes: int = 0
     rows: int | None = None
     schema: str | None = None
+    table: bool = False
+    note: str = ""
+
+    def is_in(self, entries: Mapping[str, Any]) -> bool:
+        """Is the object in a listing (entries by key), with the size that it should have? A table has none."""
+        found = entries.get(self.key)
+        return found is not None and (self.table or found.size == self.bytes)
 
 
 class Input(msgspec.Struct, frozen=True, gc=False):

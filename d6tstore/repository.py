@@ -17,7 +17,7 @@ from msgspec.structs import replace as replace_record
 from d6tstore import project, record
 from d6tstore.backend import Backend, check_key
 from d6tstore.errors import BackendError, Collision, Held, InvalidKey, RecordError, UsageError
-from d6tstore.record import ANCESTORS, Record
+from d6tstore.record import ANCESTORS, Output, Record
 from d6tstore.task import Task
 
 T = TypeVar("T")
@@ -165,16 +165,16 @@ class Repository:
     def missing(self, pairs: Iterable[tuple[Task, Record]]) -> set[str]:
         """Ids of those tasks of which an output is not there, or not of the size that its record says."""
         absent: set[str] = set()
-        places: dict[Backend, dict[str, tuple[str, int]]] = {}
+        places: dict[Backend, dict[str, tuple[str, Output]]] = {}
         for task, found in pairs:
             keys = places.setdefault(self.backend(task), {})
             for output in found.outputs.values():
-                keys[output.key] = task.id, output.bytes
+                keys[output.key] = task.id, output
             if not found.outputs.keys() >= task.formats().keys():
                 absent.add(task.id)
         for backend, keys in places.items():
             there = backend.stat(keys)
-            absent |= {id for key, (id, size) in keys.items() if key not in there or there[key].size != size}
+            absent |= {id for key, (id, output) in keys.items() if not output.is_in(there)}
         return absent
 
     def history(self, task: Task) -> list[Record]:

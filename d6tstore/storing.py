@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from d6tstore import content
-from d6tstore.backend import Backend
+from d6tstore.backend import Backend, TableBackend
 from d6tstore.errors import BackendError
 from d6tstore.format import Format, PathFormat, TableFormat
+from d6tstore.frames import stream
 from d6tstore.record import Output
 from d6tstore.registry import format_name, format_of
 from d6tstore.spool import Spool
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_ROWS = 1 << 16  # of a batch that is cut from a table
+_AHEAD = 1 << 20  # rows that may wait for the hash while they are written
 
 
 def store(
@@ -45,22 +51,97 @@ def store(
         kept, new = format.check(value), key(format.suffix)
         backend.hold(new, kept)
         return Output(new, name, derived(new))
-    rows = schema = digest = None
     if isinstance(format, TableFormat):
-        value = format.to_arrow(value)
-        rows, schema, digest = value.num_rows, encode_schema(value.schema), content.of_table(value)
-        if old is not None and _same(backend, old, digest, name):
-            return Output(old.key, name, digest, old.checksum, old.bytes, rows, schema)
+        return _store_frame(backend, format, name, format.to_arrow(value), key, old)
     with Spool(backend) as spool:
         _dump(format, value, spool, backend)
         checksum, size = spool.checksum()
-        if digest is None:
-            digest = checksum
+        if old is not None and _same(backend, old, checksum, name):
+            return old
+        new = key(format.suffix_of(value))
+        backend.write(new, spool.take())
+    return Output(new, name, checksum, checksum, size)
+
+
+def _store_frame(
+    backend: Backend, format: TableFormat, name: str, frame: Any, key: Callable[[str], str], old: Output | None
+) -> Output:
+    """A native table where the backend takes it, else bytes. What comes in parts is hashed as it goes by."""
+    schema, note = frame.schema, ""
+    if old is not None and hasattr(frame, "num_rows"):  # all is there: perhaps nothing need be written
+        digest = content.of_table(frame)
+        if _same(backend, old, digest, name):
+            return _again(old, digest, frame.num_rows, schema)
+    hashed = _Hashed(frame)
+    if isinstance(backend, TableBackend):
+        refusal = backend.accepts(schema)
+        if refusal is None:
+            new = key("")
+            backend.write_table(new, hashed.reader())
+            digest, rows = hashed.digest()
             if old is not None and _same(backend, old, digest, name):
-                return old
+                backend.delete(new)
+                return _again(old, digest, rows, schema)
+            return Output(new, name, digest, rows=rows, schema=encode_schema(schema), table=True)
+        note = refusal
+    with Spool(backend) as spool:
+        _dump(format, hashed.reader(), spool, backend)
+        digest, rows = hashed.digest()
+        if old is not None and _same(backend, old, digest, name):
+            return _again(old, digest, rows, schema)
+        checksum, size = spool.checksum()
         new = key(format.suffix)
         backend.write(new, spool.take())
-    return Output(new, name, digest, checksum, size, rows, schema)
+    return Output(new, name, digest, checksum, size, rows, encode_schema(schema), note=note)
+
+
+def _again(old: Output, digest: str, rows: int, schema: pa.Schema) -> Output:
+    """The old object, which says the same; the schema may hold other metadata."""
+    encoded = encode_schema(schema)
+    return Output(old.key, old.format, digest, old.checksum, old.bytes, rows, encoded, old.table, old.note)
+
+
+class _Hashed:
+    """A frame on its way to storage, hashed beside it in a thread: blake3 and Arrow release the lock."""
+
+    def __init__(self, frame: pa.Table | pa.RecordBatchReader) -> None:
+        self._frame = frame
+        self._hasher = content.TableHasher(frame.schema)
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The batches. Reading them is what hashes them."""
+        import pyarrow as pa
+
+        frame = self._frame
+        batches = stream.reader(frame, _ROWS)
+        small = isinstance(frame, pa.Table) and frame.num_rows <= _ROWS
+        return pa.RecordBatchReader.from_batches(
+            frame.schema, self._inline(batches) if small else self._beside(batches)
+        )
+
+    def _inline(self, batches: Any) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            self._hasher.update(batch)
+            yield batch
+
+    def _beside(self, batches: Any) -> Iterator[pa.RecordBatch]:
+        waiting: deque[tuple[int, Future[None]]] = deque()
+        rows = 0
+        with ThreadPoolExecutor(1, "d6tstore-hash") as pool:
+            for batch in batches:
+                waiting.append((batch.num_rows, pool.submit(self._hasher.update, batch)))
+                rows += batch.num_rows
+                while rows > _AHEAD:
+                    done, future = waiting.popleft()
+                    future.result()
+                    rows -= done
+                yield batch
+            for _, future in waiting:
+                future.result()
+
+    def digest(self) -> tuple[str, int]:
+        """Content and number of rows, once all is read."""
+        return self._hasher.digest(), self._hasher.rows
 
 
 def _dump(format: Format, value: Any, spool: Any, backend: Backend) -> None:
@@ -80,10 +161,7 @@ def _dump(format: Format, value: Any, spool: Any, backend: Backend) -> None:
 
 def _same(backend: Backend, old: Output, digest: str, name: str) -> bool:
     """True if the old output says the same in the same format, and its object is still there."""
-    if (old.content, old.format) != (digest, name):
-        return False
-    there = backend.stat([old.key]).get(old.key)
-    return there is not None and there.size == old.bytes
+    return (old.content, old.format) == (digest, name) and old.is_in(backend.stat([old.key]))
 
 
 def encode_schema(schema: pa.Schema) -> str:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from d6tstore import content, context
+from d6tstore import context
 from d6tstore.backend import Backend
-from d6tstore.errors import Damaged, Denied, GraphError, NeverRun, NotFound, OutputMissing, UndeclaredLoad
-from d6tstore.format import PathFormat, TableFormat
+from d6tstore.errors import Denied, GraphError, NeverRun, NotFound, OutputMissing, UndeclaredLoad
+from d6tstore.loading import Part, Stored
 from d6tstore.record import Output, Record
 from d6tstore.registry import kept_format
 from d6tstore.repository import Repository
 from d6tstore.shapes import TargetDict, TargetList
-from d6tstore.storing import decode_schema
 from d6tstore.task import Task
-
-if TYPE_CHECKING:
-    pass
-
-_SMALL = 1 << 20  # bytes: objects up to here are read at once, larger ones through a file
 
 
 class Target:
@@ -84,42 +77,60 @@ class Target:
             return False
         return self.task.id not in self.repository.missing([(self.task, found)])
 
-    def load(self, *, version: str | None = None, verify: bool = False) -> Any:
-        """The value.
+    def load(
+        self,
+        *,
+        columns: Iterable[Any] | None = None,
+        where: Iterable[tuple[Any, str, Any]] | None = None,
+        limit: int | None = None,
+        as_: str | None = None,
+        version: str | None = None,
+        verify: bool = False,
+    ) -> Any:
+        """The value, or a part of a frame: only what is needed of it is read.
 
         Args:
+            columns: labels of the columns, in the order wanted; a pandas frame keeps its index beside them.
+            where: conditions `(column, operator, value)` that all hold, of columns or of levels of the index.
+                Operators: `== != < <= > >=`, and `in`, `not in` with a list. A missing value satisfies only
+                `(column, "==", None)`. Times may be given as text.
+            limit: number of rows at most: the first ones.
+            as_: kind of frame: `"pandas"`, `"polars"`, `"arrow"` (a `pyarrow.Table`), or `"batches"` (a
+                `pyarrow.RecordBatchReader`, for what is larger than memory). None is what the task class names.
             version: write id of a kept version (see `Store.history`); None is the current one.
             verify: compare the checksum of the stored bytes too, not only their size.
 
         Returns:
-            What was saved.
+            What was saved, or the part of it. The rows of a part keep their order and their index; a RangeIndex
+            is numbered anew.
 
         Raises:
             NeverRun: there is no result, or no such version.
             OutputMissing: the object was deleted.
             Damaged: the object is not what the record says.
+            SelectionError: there is no such column, a condition does not fit it, or the output is no frame.
             UndeclaredLoad: called in `run` of a task that does not declare this one in `requires`.
 
         Example:
-            >>> import d6tstore
-            >>> class One(d6tstore.tasks.TaskJson):
+            >>> import d6tstore, pandas
+            >>> class Prices(d6tstore.tasks.TaskPqPandas):
             ...     def run(self):
-            ...         self.save(1)
+            ...         self.save(pandas.DataFrame({"day": [1, 2, 3], "price": [5.0, 7.0, 6.0]}))
             >>> with d6tstore.use(d6tstore.open("memory://")) as store:
-            ...     report = store.run(One())
-            ...     One().output().load(verify=True)
-            1
+            ...     report = store.run(Prices())
+            ...     Prices().output().load(columns=["price"], where=[("day", ">", 1)]).price.tolist()
+            [7.0, 6.0]
         """
-        return self._load([self.name], version, verify)[self.name]
+        return self._load([self.name], Part(columns, where, limit, as_), version, verify)[self.name]
 
-    def _load(self, names: list[str], version: str | None = None, verify: bool = False) -> dict[str, Any]:
+    def _load(self, names: list[str], part: Part, version: str | None = None, verify: bool = False) -> dict[str, Any]:
         """Values of several outputs of the task, all from one record."""
         found = self._found(names) if version is None else self._version(version, names)
         while True:
             values: dict[str, Any] = {}
             try:
                 for name in names:
-                    values[name] = self._read(found.outputs[name], found, verify)
+                    values[name] = self._read(found.outputs[name], found, part, verify)
                 return values
             except NotFound:
                 newer = self.repository.read_one(self.task) if version is None else None
@@ -156,69 +167,23 @@ class Target:
         listed = ", ".join(f"{r.write_id} ({r.time})" for r in kept) or "none"
         raise NeverRun(f"{self.task!r} has no version {version!r}; kept: {listed}. Load one of those.")
 
-    def _read(self, output: Output, found: Record, verify: bool) -> Any:
+    def _read(self, output: Output, found: Record, part: Part, verify: bool) -> Any:
         format = kept_format(output.format, self.task.formats().get(self.name))
-        if format.live:
-            return format.check(self.backend.held(output.key))
         if format.runs_code and found.origin and found.origin not in self.repository.trusted:
             raise Denied(
                 f"{self.task!r}: loading {output.format} runs code, and it came from {found.origin!r}, which is "
                 f"not trusted. If you trust it: d6tstore.init(..., trusted=[{found.origin!r}])."
             )
-        if isinstance(format, PathFormat):
-            return self._with_path(output, verify, format.load_path)
-        with self._open(output, verify) as file:
-            if isinstance(format, TableFormat):
-                return format.from_arrow(format.load_table(file, decode_schema(output.schema)))
-            return format.load(file)
+        return self._stored(output).load(format, part, verify)
 
-    def _open(self, output: Output, verify: bool) -> Any:
-        """A file of the object, checked against its record."""
-        if output.bytes <= _SMALL:
-            data = self.backend.read(output.key)
-            self._check(output, len(data), (lambda: content.of_bytes(data)) if verify else None)
-            return io.BytesIO(data)
-        file = self.backend.open_read(output.key)
-        try:
-            size = file.seek(0, io.SEEK_END)
-            file.seek(0)
-            self._check(output, size, (lambda: content.of_stream(file)[0]) if verify else None)
-            file.seek(0)
-        except BaseException:
-            file.close()
-            raise
-        return file
-
-    def _check(self, output: Output, size: int, checksum: Callable[[], str] | None) -> None:
-        problem = None
-        if size != output.bytes:
-            problem = f"has {size} bytes, its record says {output.bytes}"
-        elif checksum and checksum() != output.checksum:
-            problem = "has other bytes than its record says"
-        if problem:
-            raise Damaged(
-                f"{self.task!r}: object {output.key!r} in {self.backend!r} {problem}. Somebody else changed it, or "
-                "the disk did. Run the task with force, or restore the object from a backup."
-            )
-
-    def _with_path(self, output: Output, verify: bool, load: Callable[[Path], Any]) -> Any:
-        with self._open(output, verify) as file:
-            path = self.backend.path(output.key)
-            if path is not None:
-                return load(path)
-            path = self.backend.staging()
-            try:
-                path.write_bytes(file.read())
-                return load(path)
-            finally:
-                path.unlink(missing_ok=True)
+    def _stored(self, output: Output) -> Stored:
+        return Stored(repr(self.task), self.backend, output)
 
     def verify(self) -> None:
-        """Compare the stored bytes with the record. Raises Damaged, OutputMissing, NeverRun."""
+        """Compare what is stored with the record. Raises Damaged, OutputMissing, NeverRun."""
         output = self.record().outputs[self.name]
         try:
-            if output.checksum:
-                self._open(output, verify=True).close()
+            self._stored(output).verify()
         except NotFound:
             raise OutputMissing(f"{self.task!r}: object {output.key!r} is gone. Run the task again.") from None
 
@@ -238,7 +203,8 @@ class Outputs(TargetDict):
     def load(self, **options: Any) -> dict[str, Any]:
         """All values by name; options as for `Target.load`."""
         first: Target = next(iter(self.values()))
-        return first._load(list(self), **options)
+        version, verify = options.pop("version", None), options.pop("verify", False)
+        return first._load(list(self), Part(**options), version, verify)
 
 
 def targets(shape: Any, of: Callable[[Task], Any]) -> Any:

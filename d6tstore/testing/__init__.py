@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import pytest
 
-for _module in ("backends", "flow", "formats", "sharing", "suite"):
+for _module in ("backends", "crashes", "flow", "formats", "sharing", "suite"):
     pytest.register_assert_rewrite(f"d6tstore.testing.{_module}")
 
 from d6tstore.testing.backends import BackendTests
 from d6tstore.testing.formats import FormatTests, Refused
+from d6tstore.testing.suite import forbidden
 
-__all__ = ["BackendTests", "FormatTests", "Refused"]
+__all__ = ["BackendTests", "FormatTests", "Refused", "forbidden"]

@@ -1,32 +1,38 @@
-"""What a backend promises to those who share it: records, processes, threads, claims."""
+"""What a backend promises to those who share it: records, threads, claims, refusals, secrets."""
 
 from __future__ import annotations
 
 import multiprocessing
 import pickle
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import pytest
 
 from d6tstore import record
 from d6tstore.backend import Backend
-from d6tstore.errors import BackendError, Held, Unsupported
+from d6tstore.errors import BackendError, Denied, Held, Unsupported
 from d6tstore.record import Output, Record
-from d6tstore.testing.suite import Suite
+from d6tstore.testing.crashes import CrashTests
 
 
-class SharingTests(Suite):
+class SharingTests(CrashTests):
     """Needs the fixture `backend`."""
 
-    shared: ClassVar[bool] = True
-    """Does another process see the same objects? False for what lives in the memory of one process."""
     secret: ClassVar[str | None] = None
     """The secret that the backend was opened with: it must show nowhere."""
-    rounds: ClassVar[int] = 40
-    """How often the concurrent writers write; fewer for a slow service."""
+
+    def denying(self, backend: Backend) -> AbstractContextManager[None]:
+        """A context within which the place refuses all access to this backend. Override it.
+
+        Args:
+            backend: that of the fixture. For files: `return d6tstore.testing.forbidden(folder)`.
+        """
+        pytest.skip("define denying(self, backend): a context within which the place refuses; see BackendTests")
 
     # ------------------------------------------------------------------ records
 
@@ -66,12 +72,54 @@ class SharingTests(Suite):
             assert isinstance(done.exception(), Unsupported)
         assert backend.exists("theirs") == self.shared
 
+    def test_denied_is_not_absent(self, backend: Backend) -> None:
+        calls: dict[str, Callable[[], object]] = {
+            "read": lambda: backend.read("a/k"),
+            "read_many": lambda: backend.read_many(["a/k", "a/l"]),
+            "open_read": lambda: backend.open_read("a/k").close(),
+            "exists": lambda: backend.exists("a/k"),
+            "exists of what is not there": lambda: backend.exists("a/absent"),
+            "stat": lambda: backend.stat(["a/k", "a/l"]),
+            "list": lambda: list(backend.list()),
+            "list with a prefix": lambda: list(backend.list("a/")),
+            "records": lambda: list(backend.records("Prices")),
+            "write": lambda: backend.write("a/k", b"2"),
+            "write of a new key": lambda: backend.write("a/new", b"2"),
+            "write_many": lambda: backend.write_many({"a/k": b"2", "a/new": b"2"}),
+            "delete": lambda: backend.delete("a/k"),
+        }
+        backend.write_many({"a/k": b"1", "a/l": b"1"})
+        backend.publish(_record("Prices", "0" * 16))
+        for call in calls.values():  # all is loaded before the place refuses, or that would be refused too
+            call()
+        backend.write("a/k", b"1")
+        before = {entry.key: entry.version for entry in backend.list()}
+        with self.denying(backend):
+            for name, call in calls.items():
+                with pytest.raises(Denied) as caught:
+                    call()
+                    pytest.fail(f"{name} went through")
+                self._hides_the_secret(caught.value)
+        assert {entry.key: entry.version for entry in backend.list()} == before
+        assert backend.read("a/k") == b"1"
+
     def test_shows_no_secret(self, backend: Backend) -> None:
-        with pytest.raises(BackendError) as caught:
-            backend.read("absent")
-        shown = [repr(backend), backend.url, backend.uri("a"), str(caught.value), repr(pickle.dumps(backend))]
-        assert type(backend).__name__ in shown[0]
-        assert not self.secret or not [text for text in shown if self.secret in text]
+        assert type(backend).__name__ in repr(backend)
+        self._hides_the_secret(repr(backend), str(backend), backend.url, backend.uri("a"), repr(pickle.dumps(backend)))
+        for key in ("absent", "../illegal"):
+            with pytest.raises(BackendError) as caught:
+                backend.read(key)
+            self._hides_the_secret(caught.value)
+
+    def _hides_the_secret(self, *shown: str | BaseException | None) -> None:
+        """Of an exception, look at all that caused it."""
+        for each in shown:
+            text = each if isinstance(each, str) else f"{each!r} {each} {getattr(each, '__dict__', '')}"
+            if self.secret:
+                for form in (self.secret, repr(self.secret)[1:-1], quote(self.secret, safe="")):
+                    assert form not in text, "the secret is shown"
+            if isinstance(each, BaseException):
+                self._hides_the_secret(each.__cause__, each.__context__)
 
     def test_readers_see_whole_values_at_any_time(self, backend: Backend) -> None:
         values = [bytes([65 + i]) * (1000 + 70_000 * i) for i in range(4)]

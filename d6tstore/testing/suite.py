@@ -1,8 +1,11 @@
-"""What all suites share: declared deviations."""
+"""What all suites share: declared deviations; how files are refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -21,3 +24,26 @@ class Suite:
         name = getattr(request.node, "originalname", request.node.name)
         if name in self.deviations:
             request.applymarker(pytest.mark.xfail(reason=self.deviations[name], strict=True))
+
+
+@contextlib.contextmanager
+def forbidden(path: str | Path) -> Iterator[None]:
+    """Within the context nobody may use a file or enter a folder: for `BackendTests.denying`.
+
+    Root may do everything, so there the process is the user `nobody` meanwhile.
+
+    Args:
+        path: file or folder; it gets its rights back.
+    """
+    if not hasattr(os, "seteuid"):
+        pytest.skip("this system has no permission bits")
+    mode, root = os.stat(path).st_mode, os.geteuid() == 0
+    os.chmod(path, 0)
+    try:
+        if root:
+            os.seteuid(65534)
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        os.chmod(path, mode & 0o7777)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from d6tstore.errors import FormatError
 from d6tstore.format import TableFormat
-from d6tstore_plugins.formats import frames
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,39 +20,14 @@ class CsvFormat(TableFormat):
 
     suffix = ".csv"
 
-    def to_arrow(self, value: Any) -> pa.Table:
-        """See `TableFormat.to_arrow`; nested columns and bytes are refused."""
-        import pyarrow as pa
-
-        table = frames.to_arrow(value)
-        for field in table.schema:
-            kind = field.type
-            if pa.types.is_dictionary(kind):
-                raise FormatError(
-                    f"column {field.name!r} is categorical; CSV would lose its categories. "
-                    "Use TaskPqPandas, or astype(str)."
-                )
-            plain = not isinstance(kind, pa.BaseExtensionType) and not pa.types.is_nested(kind)
-            if not plain or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-                raise FormatError(
-                    f"column {field.name!r} of type {kind} does not fit into CSV. Use TaskPqPandas, or make it text."
-                )
-            if pa.types.is_timestamp(kind) and not _four_digits(table[field.name]):
-                raise FormatError(
-                    f"column {field.name!r} holds times outside of the years 1 to 9999: no text. Use TaskPqPandas."
-                )
-        return table
-
-    def from_arrow(self, table: pa.Table) -> Any:
-        """See `TableFormat.from_arrow`."""
-        return frames.from_arrow(table)
-
-    def dump_table(self, table: pa.Table, file: BinaryIO) -> None:
-        """Write CSV."""
+    def dump_table(self, batches: pa.RecordBatchReader, file: BinaryIO) -> None:
+        """Write CSV; nested columns, bytes and categories are refused."""
         import pyarrow as pa
         import pyarrow.compute as pc
         from pyarrow import csv
 
+        table = batches.read_all()
+        _check(table)
         columns, names = [], table.column_names
         for column in table.columns:
             if pa.types.is_float16(column.type):
@@ -89,6 +63,27 @@ class CsvFormat(TableFormat):
             return table if schema is None else _restore(table, schema)
         except (pa.ArrowException, ValueError) as exc:
             raise FormatError(f"these bytes are not the CSV that was saved: {exc}. Run the task again.") from exc
+
+
+def _check(table: pa.Table) -> None:
+    import pyarrow as pa
+
+    for field in table.schema:
+        kind = field.type
+        if pa.types.is_dictionary(kind):
+            raise FormatError(
+                f"column {field.name!r} is categorical; CSV would lose its categories. "
+                "Use TaskPqPandas, or astype(str)."
+            )
+        plain = not isinstance(kind, pa.BaseExtensionType) and not pa.types.is_nested(kind)
+        if not plain or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            raise FormatError(
+                f"column {field.name!r} of type {kind} does not fit into CSV. Use TaskPqPandas, or make it text."
+            )
+        if pa.types.is_timestamp(kind) and not _four_digits(table[field.name]):
+            raise FormatError(
+                f"column {field.name!r} holds times outside of the years 1 to 9999: no text. Use TaskPqPandas."
+            )
 
 
 def _read(file: BinaryIO, parse: Any, convert: Any) -> Any:

@@ -1,103 +1,240 @@
-"""Format `parquet`: pandas frames."""
+"""Format `parquet`: frames by columns, compressed; the default of frames."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from d6tstore.errors import FormatError
 from d6tstore.format import TableFormat
-from d6tstore_plugins.formats import frames
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from d6tstore.selection import Selection
+
 _CATEGORIES = b"d6tstore.categories"
+_GROUP = 1 << 18  # rows of a row group
+_LARGE = 1 << 28  # bytes in memory that close a row group early
+_NATIVE = 1 << 19  # bytes of categories that parquet may keep as its dictionary: it gives up at twice that
+_ROW = "\0row"
 
 
 class ParquetFormat(TableFormat):
-    """pandas frames as parquet, zstd."""
+    """pandas frames as parquet, zstd. Rows go through in groups: no more than one of them is in memory."""
 
     suffix = ".parquet"
 
-    def to_arrow(self, value: Any) -> pa.Table:
-        """See `TableFormat.to_arrow`; categories that are intervals are refused."""
-        return frames.to_arrow(value)
-
-    def from_arrow(self, table: pa.Table) -> Any:
-        """See `TableFormat.from_arrow`."""
-        return frames.from_arrow(table)
-
-    def dump_table(self, table: pa.Table, file: BinaryIO) -> None:
+    def dump_table(self, batches: pa.RecordBatchReader, file: BinaryIO) -> None:
         """Write parquet with the Arrow schema inside, so that other readers restore the types too."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        groups = _groups(batches)
+        first = next(groups)
+        categories = _Categories.of(first)
+        first = categories.out(first)
         try:
-            pq.write_table(_without_categories(table), file, compression="zstd")
+            with pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
+                writer.write_table(first, _GROUP)
+                for group in groups:
+                    writer.write_table(categories.out(group), _GROUP)
         except pa.ArrowException as exc:
             raise FormatError(f"parquet cannot store the frame: {exc}. Change the column's type (astype).") from exc
 
     def load_table(self, file: BinaryIO, schema: pa.Schema | None = None) -> pa.Table:
         """Read parquet."""
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        try:
-            table = _with_categories(pq.ParquetFile(file).read())
-        except (pa.ArrowException, OSError, ValueError, KeyError) as exc:
-            if isinstance(exc, OSError) and exc.errno is not None:  # the storage, not the bytes
-                raise
-            raise FormatError(f"these bytes are no parquet: {exc}. Run the task again.") from exc
-        if schema is None or table.schema.equals(schema, check_metadata=True):
+        with _reading():
+            table = pq.ParquetFile(file, pre_buffer=True).read()
+            categories = _Categories.kept(table.schema)
+            return _cast(categories.back(table), schema)
+
+    def scan(self, file: BinaryIO, schema: pa.Schema, selection: Selection) -> pa.RecordBatchReader:
+        """Read the columns that are needed, of the row groups whose statistics allow a match.
+
+        Of a group, the columns of the conditions are read first, and the others only if a row matches.
+        """
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+        import pyarrow.parquet as pq
+
+        with _reading():
+            parquet = pq.ParquetFile(file)
+            categories = _Categories.kept(parquet.schema_arrow)
+            test = selection.expression(schema)
+            groups = list(range(parquet.num_row_groups))
+            if test is not None:
+                fragment = ds.ParquetFileFormat().make_fragment(file)
+                groups = [group.id for group in fragment.subset(test).row_groups]
+        result = selection.schema(schema)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            left = selection.limit
+            for group in groups:
+                if left == 0:
+                    return
+                with _reading():
+                    table = _group(parquet, group, selection, test, left)
+                    table = _cast(categories.back(table).select(result.names), result)
+                if left is not None:
+                    table = table.slice(0, left)
+                    left -= table.num_rows
+                yield from table.to_batches()
+
+        return pa.RecordBatchReader.from_batches(result, batches())
+
+
+class ParquetArrowFormat(ParquetFormat):
+    """Arrow tables as parquet."""
+
+    frame = "arrow"
+
+
+def _groups(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """Tables of one row group each; at least one, which may have no rows."""
+    import pyarrow as pa
+
+    waiting: list[pa.RecordBatch] = []
+    rows = size = done = 0
+    for batch in batches:
+        waiting.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+        while rows >= _GROUP or size >= _LARGE:
+            table = pa.Table.from_batches(waiting)
+            yield table.slice(0, _GROUP)
+            done += 1
+            table = table.slice(_GROUP)
+            waiting, rows, size = table.to_batches(), table.num_rows, table.nbytes
+    if rows or not done:
+        yield pa.Table.from_batches(waiting, batches.schema)
+
+
+def _group(parquet: Any, group: int, selection: Selection, test: Any, limit: int | None) -> pa.Table:
+    """Rows of one row group that satisfy the conditions; other columns are read only if there are any."""
+    import numpy as np
+    import pyarrow as pa
+
+    needed = selection.needed(parquet.schema_arrow)
+    if test is None:
+        return parquet.read_row_group(group, needed)
+    tested = parquet.read_row_group(group, selection.tested)
+    numbered = tested.append_column(_ROW, pa.array(np.arange(tested.num_rows)))
+    found = numbered.filter(test).slice(0, limit)
+    others = [name for name in needed if name not in tested.column_names]
+    if not others or not found.num_rows:
+        return found if not others else parquet.schema_arrow.empty_table()
+    rest = parquet.read_row_group(group, others)
+    if found.num_rows < rest.num_rows:
+        rest = rest.take(found[_ROW])
+    for name in selection.tested:
+        rest = rest.append_column(found.schema.field(name), found[name])
+    return rest.replace_schema_metadata(parquet.schema_arrow.metadata)
+
+
+def _cast(table: pa.Table, schema: pa.Schema | None) -> pa.Table:
+    if schema is None or table.schema.equals(schema, check_metadata=True):
+        return table
+    return table.cast(schema)
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Tell the user that the bytes are wrong; errors of the storage are its own."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError) as exc:
+        if isinstance(exc, OSError) and exc.errno is not None:
+            raise
+        raise FormatError(f"these bytes are not the parquet that was saved: {exc}. Run the task again.") from exc
+
+
+class _Categories:
+    """Dictionaries that parquet would not keep: those of other types than text, and long ones.
+
+    Their columns are written as plain values; the dictionaries go into the metadata of the file.
+    """
+
+    def __init__(self, empty: pa.RecordBatch | None) -> None:
+        self.empty = empty  # no rows, but dictionaries
+
+    @classmethod
+    def of(cls, table: pa.Table) -> _Categories:
+        """Those of a table."""
+        import pyarrow as pa
+
+        kept = [f.name for f, column in zip(table.schema, table.columns, strict=True) if not _native(f.type, column)]
+        if not kept:
+            return cls(None)
+        arrays = [table[name].combine_chunks().slice(0, 0) for name in kept]
+        arrays = [a.combine_chunks() if isinstance(a, pa.ChunkedArray) else a for a in arrays]
+        return cls(pa.record_batch(arrays, kept))
+
+    @classmethod
+    def kept(cls, schema: pa.Schema) -> _Categories:
+        """Those that the metadata of a file holds."""
+        import pyarrow as pa
+
+        if not schema.metadata or _CATEGORIES not in schema.metadata:
+            return cls(None)
+        (empty,) = pa.ipc.open_stream(base64.b64decode(schema.metadata[_CATEGORIES]))
+        return cls(empty)
+
+    def out(self, table: pa.Table) -> pa.Table:
+        """The table as it is written. FormatError: its dictionaries are not those of the first rows."""
+        import pyarrow as pa
+
+        if self.empty is None:
             return table
-        try:
-            return table.cast(schema)
-        except (pa.ArrowException, ValueError) as exc:
-            raise FormatError(f"these bytes are not the table that was saved: {exc}. Run the task again.") from exc
+        for name, known in zip(self.empty.schema.names, self.empty.columns, strict=True):
+            i = table.schema.get_field_index(name)
+            for chunk in table.column(i).chunks:
+                if not chunk.dictionary.equals(known.dictionary):
+                    raise FormatError(
+                        f"the categories of column {name!r} change in the course of the frame. Give all parts the same "
+                        "(astype(CategoricalDtype(...)), unify_dictionaries()), or make the column plain."
+                    )
+            table = table.set_column(i, name, table.column(i).cast(known.type.value_type))
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.empty.schema) as writer:
+            writer.write_batch(self.empty)
+        return table.replace_schema_metadata(
+            {**(table.schema.metadata or {}), _CATEGORIES: base64.b64encode(sink.getvalue())}
+        )
+
+    def back(self, table: pa.Table) -> pa.Table:
+        """The table as it was."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if self.empty is None:
+            return table
+        for field, known in zip(self.empty.schema, self.empty.columns, strict=True):
+            i = table.schema.get_field_index(field.name)
+            if i < 0:
+                continue
+            if pa.types.is_null(field.type.value_type):
+                indices = pa.nulls(table.num_rows, field.type.index_type)
+            else:
+                values = table.column(i).combine_chunks()
+                indices = pc.index_in(values, known.dictionary).cast(field.type.index_type)
+            coded = pa.DictionaryArray.from_arrays(indices, known.dictionary, ordered=field.type.ordered)
+            table = table.set_column(i, field.name, coded)
+        metadata = {key: value for key, value in table.schema.metadata.items() if key != _CATEGORIES}
+        return table.replace_schema_metadata(metadata)
 
 
-def _without_categories(table: pa.Table) -> pa.Table:
-    """Parquet keeps the categories of texts only: those of other types go into the metadata of the file."""
+def _native(type_: Any, column: pa.ChunkedArray) -> bool:
+    """Does parquet itself keep the dictionary, if it is one, in its order and with what no row uses?"""
     import pyarrow as pa
 
-    types = pa.types
-    kept = [
-        i
-        for i, field in enumerate(table.schema)
-        if types.is_dictionary(field.type)
-        and not (types.is_string(field.type.value_type) or types.is_large_string(field.type.value_type))
-    ]
-    if not kept:
-        return table
-    table = table.unify_dictionaries()
-    empty = pa.record_batch(
-        [table.column(i).combine_chunks().slice(0, 0) for i in kept], [table.column_names[i] for i in kept]
-    )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, empty.schema) as writer:
-        writer.write_batch(empty)
-    metadata = {**(table.schema.metadata or {}), _CATEGORIES: base64.b64encode(sink.getvalue())}
-    for i in kept:
-        plain = table.column(i).cast(table.schema.field(i).type.value_type)
-        table = table.set_column(i, table.column_names[i], plain)
-    return table.replace_schema_metadata(metadata)
-
-
-def _with_categories(table: pa.Table) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    metadata = dict(table.schema.metadata or {})
-    if _CATEGORIES not in metadata:
-        return table
-    (empty,) = pa.ipc.open_stream(base64.b64decode(metadata.pop(_CATEGORIES)))
-    for field, column in zip(empty.schema, empty.columns, strict=True):
-        if pa.types.is_null(field.type.value_type):
-            indices = pa.nulls(table.num_rows, field.type.index_type)
-        else:
-            values = table[field.name].combine_chunks()
-            indices = pc.index_in(values, column.dictionary).cast(field.type.index_type)
-        coded = pa.DictionaryArray.from_arrays(indices, column.dictionary, ordered=field.type.ordered)
-        table = table.set_column(table.column_names.index(field.name), field.name, coded)
-    return table.replace_schema_metadata(metadata)
+    if not pa.types.is_dictionary(type_):
+        return True
+    text = pa.types.is_string(type_.value_type) or pa.types.is_large_string(type_.value_type)
+    return bool(text and column.num_chunks and column.chunk(0).dictionary.nbytes <= _NATIVE)

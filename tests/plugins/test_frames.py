@@ -283,7 +283,7 @@ PARQUET = {
 }
 
 REFUSED = {
-    "a list": Refused([1], "keeps DataFrames, got a list.*TaskPickle"),
+    "a list": Refused([1], "keeps pandas DataFrames, got a list.*TaskPickle"),
     "a series": Refused(pd.Series([1]), r"got a Series.*to_frame\(\)"),
     "repeated labels": Refused(pd.DataFrame([[1, 2]], columns=["a", "a"]), "column 'a' occurs twice.*Rename"),
     "1 and '1'": Refused(labelled([1, "1"]), "column '1' occurs twice"),
@@ -404,7 +404,7 @@ class TestCsv(FrameTests):
 
     def test_nan_and_null_stay_apart(self, format):
         table, file = pa.table({"a": pa.array([0.5, NAN, None])}), io.BytesIO()
-        format.dump_table(table, file)
+        format.dump_table(table.to_reader(), file)
         file.seek(0)
         assert format.load_table(file, table.schema).column("a").null_count == 1
 

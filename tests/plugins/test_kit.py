@@ -9,11 +9,11 @@ import pytest
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 HEAD = """
-import contextlib, json, pickle, time
+import contextlib, fcntl, json, os, pickle, sys, time, uuid
 import pytest
 from pathlib import Path
 from d6tstore.backend import Backend, Entry, check_key
-from d6tstore.errors import FormatError, InvalidKey, NotFound
+from d6tstore.errors import Denied, FormatError, Held, InvalidKey, NotFound
 from d6tstore.format import Format
 from d6tstore.testing import BackendTests, FormatTests, Refused
 from d6tstore_plugins.memory import MemoryBackend
@@ -48,6 +48,78 @@ class Suite(BackendTests):
     @pytest.fixture
     def backend(self):
         return self.cls()
+
+class Guarded(Dict):
+    "One that may refuse."
+    refuses = False
+    def allow(self):
+        if self.refuses:
+            raise Denied("refused. Ask for the right to it.")
+    def read(self, key):
+        self.allow()
+        return super().read(key)
+    def write(self, key, data):
+        self.allow()
+        super().write(key, data)
+    def delete(self, key):
+        self.allow()
+        super().delete(key)
+    def list(self, prefix=""):
+        self.allow()
+        yield from super().list(prefix)
+
+class GuardedSuite(Suite):
+    @contextlib.contextmanager
+    def denying(self, backend):
+        backend.refuses = True
+        yield
+        backend.refuses = False
+
+class Shared(Backend):
+    "The least that is shared: one file with a dictionary, replaced as a whole, under a lock of the system."
+    def __init__(self, folder):
+        self.url, self.file = f"pickle://{folder}", f"{folder}/all"
+    def load(self):
+        try:
+            with open(self.file, "rb") as file:
+                return pickle.load(file)
+        except FileNotFoundError:
+            return {}
+    @contextlib.contextmanager
+    def locked(self):
+        with open(self.file + ".lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    def store(self, objects):
+        with open(self.file + ".new", "wb") as file:
+            pickle.dump(objects, file)
+        os.replace(self.file + ".new", self.file)
+    def read(self, key):
+        try:
+            return self.load()[check_key(key)][0]
+        except KeyError:
+            raise NotFound(f"no {key!r}") from None
+    def write(self, key, data):
+        check_key(key)
+        if isinstance(data, Path):
+            path, data = data, data.read_bytes()
+            path.unlink()
+        with self.locked():
+            self.store({**self.load(), key: (data, uuid.uuid4().hex, time.time())})
+    def delete(self, key):
+        check_key(key)
+        with self.locked():
+            self.store({k: v for k, v in self.load().items() if k != key})
+    def list(self, prefix=""):
+        for key, (data, version, modified) in self.load().items():
+            if key.startswith(prefix):
+                yield Entry(key, len(data), version, modified)
+
+class SharedSuite(BackendTests):
+    patience = 3.0
+    @pytest.fixture
+    def backend(self, tmp_path):
+        return self.cls(tmp_path)
 """
 
 # name of what is wrong -> the source, and the tests that must find it
@@ -139,6 +211,176 @@ BACKENDS = {
         class Suite(Suite):
             secret = "hunter2"
         """, {"test_shows_no_secret"}),
+    "shows its secret in what caused an error": ("""
+        class Broken(Dict):
+            def read(self, key):
+                try:
+                    return super().read(key)
+                except NotFound as exc:
+                    exc.__context__ = ConnectionError("no row: user=ann password=hun%2Fter2")
+                    raise
+        class Suite(Suite):
+            secret = "hun/ter2"
+        """, {"test_shows_no_secret"}),
+    "pickles its secret": ("""
+        class Broken(Dict):
+            def __init__(self):
+                super().__init__()
+                self.password = "hunter2"
+        class Suite(Suite):
+            secret = "hunter2"
+        """, {"test_shows_no_secret"}),
+    "refuses as it should": ("""
+        class Broken(Guarded): pass
+        Suite = GuardedSuite
+        """, set()),
+    "denied is absent": ("""
+        class Broken(Guarded):
+            def read(self, key):
+                if self.refuses:
+                    raise NotFound(f"no {key!r}")
+                return super().read(key)
+        Suite = GuardedSuite
+        """, {"test_denied_is_not_absent"}),
+    "denied exists not": ("""
+        class Broken(Guarded):
+            def exists(self, key):
+                return not self.refuses and super().exists(key)
+        Suite = GuardedSuite
+        """, {"test_denied_is_not_absent"}),
+    "denied is an empty list": ("""
+        class Broken(Guarded):
+            def list(self, prefix=""):
+                return iter(()) if self.refuses else super().list(prefix)
+        Suite = GuardedSuite
+        """, {"test_denied_is_not_absent"}),
+    "denied, and written none the less": ("""
+        class Broken(Guarded):
+            def write(self, key, data):
+                Dict.write(self, key, data)
+                self.allow()
+        Suite = GuardedSuite
+        """, {"test_denied_is_not_absent"}),
+    "denied, and tells its secret": ("""
+        class Broken(Guarded):
+            def allow(self):
+                if self.refuses:
+                    raise Denied("refused") from PermissionError("login ann:hunter2")
+        class Suite(GuardedSuite):
+            secret = "hunter2"
+        """, {"test_denied_is_not_absent"}),
+    "shared as it should be": ("""
+        class Broken(Shared): pass
+        Suite = SharedSuite
+        """, set()),
+    "a killed writer leaves half": ("""
+        class Broken(Shared):
+            def store(self, objects):
+                data = pickle.dumps(objects)
+                with open(self.file, "wb", buffering=0) as file:
+                    for i in range(0, len(data), 4096):
+                        file.write(data[i : i + 4096])
+        Suite = SharedSuite
+        """, {"test_killed_writer_leaves_whole_values"}),
+    "a killed writer has not written what it said": ("""
+        class Broken(Shared):
+            def store(self, objects):
+                late, self.objects = getattr(self, "objects", objects), objects
+                super().store(late)
+        Suite = SharedSuite
+        """, {"test_killed_writer_leaves_whole_values"}),
+    "what is being written is listed": ("""
+        class Broken(Shared):
+            def write(self, key, data):
+                data = data if isinstance(data, bytes) else data.read_bytes()
+                super().write(key + ".new", data)
+                super().write(key, data)
+                self.delete(key + ".new")
+        Suite = SharedSuite
+        """, {"test_killed_writer_leaves_whole_values"}),
+    "a killed writer blocks the next": ("""
+        class Broken(Shared):
+            @contextlib.contextmanager
+            def locked(self):
+                while True:
+                    try:
+                        os.close(os.open(self.file + ".lock", os.O_CREAT | os.O_EXCL))
+                        break
+                    except FileExistsError:
+                        time.sleep(0.001)
+                yield
+                os.unlink(self.file + ".lock")
+        Suite = SharedSuite
+        """, {"test_killed_writer_leaves_whole_values"}),
+    "a killed writer's size is another's": ("""
+        class Broken(Shared):
+            def store(self, objects):
+                Path(self.file + ".sizes").write_text(json.dumps({k: len(v[0]) for k, v in objects.items()}))
+                super().store(objects)
+            def list(self, prefix=""):
+                sizes = json.loads(Path(self.file + ".sizes").read_text()) if self.load() else {}
+                return (e._replace(size=sizes.get(e.key, e.size)) for e in super().list(prefix))
+        Suite = SharedSuite
+        """, {"test_killed_writer_leaves_whole_values"}),
+    "writers lose what others write": ("""
+        class Broken(Shared):
+            def store(self, objects):
+                mine = f"{self.file}.{uuid.uuid4().hex}"
+                Path(mine).write_bytes(pickle.dumps(objects))
+                os.replace(mine, self.file)
+            def locked(self):
+                return contextlib.nullcontext()
+        Suite = SharedSuite
+        """, {"test_processes_write_and_read_at_once"}),
+    "readers of other processes see nothing meanwhile": ("""
+        class Broken(Shared):
+            def store(self, objects):
+                Path(self.file).unlink(missing_ok=True)
+                super().store(objects)
+        Suite = SharedSuite
+        """, {"test_processes_write_and_read_at_once", "test_killed_writer_leaves_whole_values"}),
+    "other processes are not seen": ("""
+        class Broken(Shared):
+            cache = None
+            def __getstate__(self):
+                return {**vars(self), "cache": None}
+            def load(self):
+                if self.cache is None:
+                    self.cache = super().load()
+                return self.cache
+            def store(self, objects):
+                super().store(objects)
+                self.cache = objects
+        Suite = SharedSuite
+        """, {"test_processes_write_and_read_at_once", "test_killed_writer_leaves_whole_values"}),
+    "claims of the dead stay": ("""
+        class Broken(Shared):
+            @contextlib.contextmanager
+            def claim(self, key, info):
+                path = Path(self.file + ".claim-" + key)
+                try:
+                    with open(path, "x") as file:
+                        json.dump(info, file)
+                except FileExistsError:
+                    raise Held("held", info=json.loads(path.read_text())) from None
+                try:
+                    yield
+                finally:
+                    path.unlink()
+        Suite = SharedSuite
+        """, {"test_claim_dies_with_its_process"}),
+    "claims of others tell nothing": ("""
+        class Broken(Shared):
+            @contextlib.contextmanager
+            def claim(self, key, info):
+                with open(f"{self.file}.claim-{key}", "w") as file:
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except OSError:
+                        raise Held("held", info={}) from None
+                    yield
+        Suite = SharedSuite
+        """, {"test_claim_dies_with_its_process"}),
     "does not pickle": ("""
         class Broken(Dict):
             def __init__(self):

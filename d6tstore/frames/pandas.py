@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from d6tstore.errors import FormatError
-from d6tstore_plugins.formats import labels, objects
+from d6tstore.frames import labels, objects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,23 +20,17 @@ if TYPE_CHECKING:
 _KEY = b"d6tstore"
 
 
-def to_arrow(value: Any) -> pa.Table:
-    """A DataFrame as an Arrow table whose metadata restores index, labels and dtypes.
+def to_arrow(value: Any) -> pa.Table | None:
+    """A DataFrame as an Arrow table whose metadata restores index, labels and dtypes; None if it is none.
 
     Raises:
-        FormatError: it is no frame, or would not come back equal: column, rule, cure.
+        FormatError: it would not come back equal: column, rule, cure.
     """
     import pandas as pd
     import pyarrow as pa
 
     if type(value) is not pd.DataFrame:
-        if not isinstance(value, pa.Table):
-            raise FormatError(
-                f"this task keeps DataFrames, got a {type(value).__name__}. Save a frame (x.to_frame(), "
-                "pd.DataFrame(x)), or use a task class of another format, such as TaskPickle."
-            )
-        _unique(value.column_names)
-        return value
+        return None
     _unique(value.columns.tolist())
     _check_attrs(value)
     plain, notes = labels.plain(value)
@@ -52,6 +46,16 @@ def to_arrow(value: Any) -> pa.Table:
         table = table.replace_schema_metadata({**table.schema.metadata, _KEY: noted})
     _compare(value, table)
     return table
+
+
+def fields(schema: pa.Schema) -> tuple[list[tuple[Any, str]], list[tuple[Any, str]]]:
+    """Labels and Arrow names of the columns, and of the levels of the index that are stored."""
+    described = json.loads(schema.metadata[b"pandas"]).get("index_columns", [])
+    levels = [name for name in described if isinstance(name, str) and name in schema.names]
+    empty = from_arrow(schema.empty_table())
+    columns = [name for name in schema.names if name not in levels]
+    names = empty.index.names if levels else []
+    return list(zip(empty.columns, columns, strict=True)), list(zip(names, levels, strict=True))
 
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:

@@ -1,0 +1,247 @@
+"""The part of a frame that somebody asks for: columns, a filter, a number of rows. It means the same everywhere."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from d6tstore import frames
+from d6tstore.errors import SelectionError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+OPERATORS = (*_COMPARE, "in", "not in")
+
+
+class Selection(NamedTuple):
+    """Columns by their Arrow names, in the order asked for; conditions that all hold; the first rows.
+
+    NULL satisfies no condition but `("x", "==", None)`; `("x", "!=", None)` is the rest. NaN satisfies `!=` only.
+    Values have the type of their column. `Selection()` is all.
+    """
+
+    columns: list[str] | None = None
+    where: list[tuple[str, str, Any]] | None = None
+    limit: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        schema: pa.Schema,
+        columns: Iterable[Any] | None = None,
+        where: Iterable[tuple[Any, str, Any]] | None = None,
+        limit: int | None = None,
+        index: bool = True,
+    ) -> Selection:
+        """What is asked for in the user's terms, checked against the schema of the whole.
+
+        Args:
+            schema: Arrow schema of the frame.
+            columns: labels; None is all.
+            where: `(label, operator, value)`, of columns or of levels of the index; all must hold.
+            limit: number of rows at most.
+            index: keep the index of a pandas frame beside the columns.
+
+        Raises:
+            SelectionError: what does not fit: the column, the rule, the cure.
+        """
+        if limit is not None and (type(limit) is not int or limit < 0):
+            raise SelectionError(f"limit={limit!r}: give a number of rows, 0 or more.")
+        named, levels = frames.fields(schema)
+        chosen = None
+        if columns is not None:
+            if isinstance(columns, str | bytes) or not isinstance(columns, Iterable):
+                raise SelectionError(f"columns={columns!r}: give a list of labels, columns=[{columns!r}].")
+            columns = list(columns)
+            chosen = [field for label in columns for field in _find(label, named, levels)]
+            if len(set(chosen)) < len(chosen):
+                raise SelectionError(f"columns={columns!r} names a column twice. Name each once.")
+            if index:
+                chosen += [field for _, field in levels if field not in chosen]
+        conditions = [_condition(item, schema, named, levels) for item in where or ()]
+        return cls(chosen, conditions or None, limit)
+
+    def __bool__(self) -> bool:
+        return any(part is not None for part in self)
+
+    def schema(self, whole: pa.Schema) -> pa.Schema:
+        """Schema of the part."""
+        import pyarrow as pa
+
+        if self.columns is None:
+            return whole
+        return pa.schema([whole.field(name) for name in self.columns], whole.metadata)
+
+    def needed(self, whole: pa.Schema) -> list[str]:
+        """Columns that must be read."""
+        if self.columns is None:
+            return list(whole.names)
+        return list(dict.fromkeys([*self.columns, *self.tested]))
+
+    @property
+    def tested(self) -> list[str]:
+        """Columns that the conditions look at."""
+        return list(dict.fromkeys(name for name, _, _ in self.where or ()))
+
+    def expression(self, schema: pa.Schema) -> Any:
+        """The conditions as an Arrow expression over columns of this schema; None if there are none."""
+        if not self.where:
+            return None
+        return functools.reduce(operator.and_, [_expression(schema.field(c[0]).type, *c) for c in self.where])
+
+    def apply(self, batches: pa.Table | pa.RecordBatchReader) -> pa.RecordBatchReader:
+        """The part of batches that hold at least the columns that are needed, read as far as is needed.
+
+        Args:
+            batches: of the whole, or of some of its columns.
+        """
+        import pyarrow as pa
+
+        whole = batches.schema
+        schema, test = self.schema(whole), self.expression(whole)
+
+        def parts() -> Iterator[pa.RecordBatch]:
+            left = self.limit
+            if left == 0:
+                return
+            for batch in batches.to_batches() if isinstance(batches, pa.Table) else batches:
+                table = pa.Table.from_batches([batch])
+                if test is not None:
+                    table = table.filter(test)
+                if left is not None:
+                    table = table.slice(0, left)
+                    left -= table.num_rows
+                yield from table.select(schema.names).to_batches()
+                if left == 0:
+                    return
+
+        return pa.RecordBatchReader.from_batches(schema, parts())
+
+
+def _find(label: Any, *named: list[tuple[Any, str]]) -> list[str]:
+    """Arrow names of a label: of all columns that have it."""
+    known = [pair for pairs in named for pair in pairs]
+    for match in (lambda pair: _equal(pair[0], label), lambda pair: pair[1] == label):
+        if found := [field for pair in known if match(pair) for field in [pair[1]]]:
+            return found
+    names = [str(shown) for shown, _ in known if shown is not None]
+    near = difflib.get_close_matches(str(label), names, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    shown = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
+    raise SelectionError(f"there is no column {label!r}.{hint} There are {shown or 'none'}.")
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and bool(a == b) or (a == b and not isinstance(a, bool) and not isinstance(b, bool))
+
+
+def _condition(item: Any, schema: pa.Schema, *named: list[tuple[Any, str]]) -> tuple[str, str, Any]:
+    import pyarrow as pa
+
+    try:
+        label, op, value = item
+    except (TypeError, ValueError):
+        raise SelectionError(
+            f"where holds {item!r}; it is a list of (column, operator, value), all of which must hold: "
+            "where=[('x', '>', 1), ('y', 'in', ['a', 'b'])]."
+        ) from None
+    if op not in OPERATORS:
+        raise SelectionError(f"where: operator {op!r} is unknown. Use one of {', '.join(OPERATORS)}.")
+    fields = _find(label, *named)
+    if len(fields) > 1:
+        raise SelectionError(f"where: {label!r} is the label of {len(fields)} columns. Filter after loading.")
+    field = schema.field(fields[0])
+    type_ = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    listed = op in ("in", "not in")
+    if listed != isinstance(value, list | tuple | set | frozenset):
+        raise SelectionError(
+            f"where: {op!r} takes {'a list of values' if listed else 'one value'}, not {value!r} (column {label!r})."
+        )
+    try:
+        typed = [_typed(v, type_) for v in value] if listed else _typed(value, type_)
+        condition = field.name, op, typed
+        pa.schema([field]).empty_table().filter(_expression(field.type, *condition))
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
+        raise SelectionError(
+            f"where: column {label!r} of type {field.type} cannot be compared with {value!r}: {exc}. "
+            "Give a value of the column's type, or filter after loading."
+        ) from exc
+    if op not in ("==", "!=") and not listed and value is None:
+        raise SelectionError(f"where: {label!r} {op} None is never true. Use '==' or '!=' with None.")
+    return condition
+
+
+def _typed(value: Any, type_: Any) -> Any:
+    """A value as it is compared with a column of a type: times may be given as text."""
+    import pandas as pd
+    import pyarrow as pa
+
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, float) and value != value:
+        raise ValueError("NaN equals nothing; a missing value is None")
+    if pa.types.is_timestamp(type_):
+        stamp = pd.Timestamp(value)
+        if type_.tz:
+            return stamp.tz_localize(type_.tz) if stamp.tz is None else stamp.tz_convert(type_.tz)
+        if stamp.tz is not None:
+            raise ValueError("the column has no time zone, the value has one")
+        return stamp
+    if pa.types.is_duration(type_):
+        return pd.Timedelta(value)
+    if pa.types.is_temporal(type_) and isinstance(value, str):
+        return pa.scalar(value).cast(type_).as_py()
+    return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
+
+
+def _scalar(value: Any, type_: Any) -> Any:
+    """As the column's own type where it fits, so that statistics can be used; else as its own."""
+    import pyarrow as pa
+
+    if isinstance(value, bool) != bool(pa.types.is_boolean(type_)):
+        raise TypeError("bools compare with bools only")
+    try:
+        return pa.scalar(value, type_)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        if pa.types.is_uint64(type_) and isinstance(value, int):
+            return pa.scalar(float(value))
+        return pa.scalar(value)
+
+
+def _expression(type_: Any, name: str, op: str, value: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    field = pc.field(name)
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    if op not in ("in", "not in"):
+        if value is None:
+            return field.is_null() if op == "==" else field.is_valid()
+        return _COMPARE[op](field, _scalar(value, type_))
+    present = [_scalar(v, type_) for v in value if v is not None]
+    found = functools.reduce(operator.or_, [field == v for v in present]) if 0 < len(present) <= 8 else None
+    if found is None:
+        try:
+            values = pa.array([v.as_py() for v in present], type_)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            values = pa.array([v.as_py() for v in present])
+        found = field.isin(values)
+    if op == "not in":
+        return ~found & field.is_valid()
+    return found & field.is_valid() if len(present) == len(value) else found & field.is_valid() | field.is_null()
+
+
+def check_kind(as_: str | None) -> None:
+    """Refuse a kind of frame that there is not."""
+    if as_ is not None and as_ not in (*frames.KINDS, "batches"):
+        raise SelectionError(
+            f"as_={as_!r}: there is no such kind of frame. Use {', '.join(map(repr, (*frames.KINDS, 'batches')))}."
+        )
