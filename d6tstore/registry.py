@@ -15,17 +15,22 @@ from d6tstore.format import Format
 BACKENDS = "d6tstore.backends"
 FORMATS = "d6tstore.formats"
 _BASES: dict[str, type] = {BACKENDS: Backend, FORMATS: Format}
+_EXTRA = re.compile(r"(?P<package>[A-Za-z0-9._-]+).*;.*\bextra\s*==\s*['\"](?P<extra>[^'\"]+)['\"]")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9.+-]+):(//)?")
 
 
 class Plugin(NamedTuple):
-    """One entry point: what `d6tstore plugins` lists. `error` is None if it loads."""
+    """One entry point: what `d6tstore plugins` lists.
+
+    `error` is None if it loads, or would with a package of its extras: `needs` says which, and how to install it.
+    """
 
     group: str
     name: str
     target: str
     distribution: str
     error: str | None
+    needs: str | None = None
 
 
 @functools.cache
@@ -51,7 +56,8 @@ def load(group: str, name: str) -> Any:
         name: name of the entry point: URL scheme, or name of the format.
 
     Raises:
-        PluginError: not installed, broken, of the wrong type, or claimed by two distributions.
+        PluginError: not installed, broken, of the wrong type, or claimed by two distributions; or it needs an
+            extra that is not installed, which its attribute `needs` then says.
     """
     kind = "backend" if group == BACKENDS else "format"
     points = _found(group).get(name, [])
@@ -68,7 +74,9 @@ def load(group: str, name: str) -> Any:
     (point,) = points
     try:
         found = point.load()
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:  # a plug-in must not end the process
+        if needs := _needs(point, exc):
+            raise PluginError(f"{kind} {name!r} needs {needs}", needs=needs) from exc
         raise PluginError(
             f"{kind} {name!r} of {_owner(point)} cannot be loaded: {type(exc).__name__}: {exc}. "
             f"Repair or uninstall {_owner(point)}; install its missing extras."
@@ -78,6 +86,23 @@ def load(group: str, name: str) -> Any:
     return found
 
 
+def _needs(point: EntryPoint, exc: BaseException) -> str | None:
+    """What is missing and how to install it, if the import failed for want of a package that an extra brings."""
+    if not isinstance(exc, ModuleNotFoundError) or not exc.name or point.dist is None:
+        return None
+    module = exc.name.partition(".")[0]
+    for requirement in point.dist.requires or ():
+        found = _EXTRA.match(requirement)
+        if found and _normal(found["package"]) == _normal(module):
+            return f"{module}, which is not installed: pip install '{point.dist.name}[{found['extra']}]'"
+    return None
+
+
+def _normal(name: str) -> str:
+    """A name as package indexes compare them."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def plugins() -> list[Plugin]:
     """All backends and formats that are installed, and what is wrong with those that do not load."""
     listed = []
@@ -85,10 +110,11 @@ def plugins() -> list[Plugin]:
         for name, points in sorted(_found(group).items()):
             try:
                 load(group, name)
-                error = None
+                error = needs = None
             except PluginError as exc:
-                error = str(exc)
-            listed += [Plugin(group.split(".")[1], name, p.value, _owner(p), error) for p in points]
+                needs = getattr(exc, "needs", None)
+                error = None if needs else str(exc)
+            listed += [Plugin(group.split(".")[1], name, p.value, _owner(p), error, needs) for p in points]
     return listed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -139,7 +140,7 @@ def _find(label: Any, *named: list[tuple[Any, str]]) -> list[str]:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and bool(a == b) or (a == b and not isinstance(a, bool) and not isinstance(b, bool))
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
 
 
 def _condition(item: Any, schema: pa.Schema, *named: list[tuple[Any, str]]) -> tuple[str, str, Any]:
@@ -210,8 +211,6 @@ def _scalar(value: Any, type_: Any) -> Any:
     try:
         return pa.scalar(value, type_)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        if pa.types.is_uint64(type_) and isinstance(value, int):
-            return pa.scalar(float(value))
         return pa.scalar(value)
 
 
@@ -220,23 +219,39 @@ def _expression(type_: Any, name: str, op: str, value: Any) -> Any:
     import pyarrow.compute as pc
 
     field = pc.field(name)
-    if pa.types.is_dictionary(type_):
-        type_ = type_.value_type
-    if op not in ("in", "not in"):
-        if value is None:
-            return field.is_null() if op == "==" else field.is_valid()
-        return _COMPARE[op](field, _scalar(value, type_))
-    present = [_scalar(v, type_) for v in value if v is not None]
-    found = functools.reduce(operator.or_, [field == v for v in present]) if 0 < len(present) <= 8 else None
-    if found is None:
-        try:
-            values = pa.array([v.as_py() for v in present], type_)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            values = pa.array([v.as_py() for v in present])
-        found = field.isin(values)
-    if op == "not in":
-        return ~found & field.is_valid()
-    return found & field.is_valid() if len(present) == len(value) else found & field.is_valid() | field.is_null()
+    type_ = type_.value_type if pa.types.is_dictionary(type_) else type_
+    whole = pa.types.is_integer(type_)
+    if op in ("in", "not in"):
+        present = [v for v in value if v is not None and not (whole and _between(v, type_))]
+        found = pc.scalar(False) if not present else field.isin(pa.array([_scalar(v, type_).as_py() for v in present]))
+        if op == "not in":
+            return ~found & field.is_valid()
+        return found & field.is_valid() if None not in list(value) else found & field.is_valid() | field.is_null()
+    if value is None:
+        return field.is_null() if op == "==" else field.is_valid()
+    if whole and (side := _between(value, type_)):
+        # No integer of the column equals it: "<" and "<=" are the same, and so on.
+        everything, nothing = field.is_valid(), pc.scalar(False)
+        if op in ("==", "!="):
+            return everything if op == "!=" else nothing
+        below = op in ("<", "<=")
+        if side == "inside":
+            return field < _scalar(math.ceil(value), type_) if below else field > _scalar(math.floor(value), type_)
+        return everything if below == (side == "above") else nothing
+    return _COMPARE[op](field, _scalar(value, type_))
+
+
+def _between(value: Any, type_: Any) -> str:
+    """Where a number lies that no integer of a type equals: "above", "below" or "inside" its range; else empty."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    signed = str(type_).startswith("int")
+    bits = type_.bit_width - signed
+    if value > 2**bits - 1:
+        return "above"
+    if value < (-(2**bits) if signed else 0):
+        return "below"
+    return "" if value == int(value) else "inside"
 
 
 def check_kind(as_: str | None) -> None:

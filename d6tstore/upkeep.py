@@ -13,6 +13,7 @@ from d6tstore.locate import PASS, current_store, named, task_class, tasks_of
 from d6tstore.shell import FAILED, Failure
 
 if TYPE_CHECKING:
+    from d6tstore.registry import Plugin
     from d6tstore.store import Store
     from d6tstore.task import Task
 
@@ -172,7 +173,7 @@ def verify(words: tuple[str, ...]) -> None:
 def plugins() -> None:
     """List the installed backends and formats.
 
-    Those that do not load are broken, with the reason.
+    Those that do not load are broken, with the reason; some need a package, with the command that installs it.
 
     \b
     Example:
@@ -182,7 +183,13 @@ def plugins() -> None:
 
     found = registry.plugins()
     rows = [("GROUP", "NAME", "CLASS", "DISTRIBUTION", "STATUS")]
-    rows += [(p.group, p.name, p.target, p.distribution, f"broken: {p.error}" if p.error else "ok") for p in found]
+    rows += [(p.group, p.name, p.target, p.distribution, _status(p)) for p in found]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
         click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]))
+
+
+def _status(plugin: Plugin) -> str:
+    if plugin.error:
+        return f"broken: {plugin.error}"
+    return f"needs {plugin.needs}" if plugin.needs else "ok"

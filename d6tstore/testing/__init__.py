@@ -23,11 +23,12 @@ from __future__ import annotations
 
 import pytest
 
-for _module in ("backends", "crashes", "flow", "formats", "sharing", "suite"):
+for _module in ("backends", "crashes", "flow", "formats", "replacing", "samples", "sharing", "suite", "tables"):
     pytest.register_assert_rewrite(f"d6tstore.testing.{_module}")
 
 from d6tstore.testing.backends import BackendTests
 from d6tstore.testing.formats import FormatTests, Refused
 from d6tstore.testing.suite import forbidden
+from d6tstore.testing.tables import TableBackendTests
 
-__all__ = ["BackendTests", "FormatTests", "Refused", "forbidden"]
+__all__ = ["BackendTests", "FormatTests", "Refused", "TableBackendTests", "forbidden"]

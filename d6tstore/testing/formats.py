@@ -18,6 +18,7 @@ from d6tstore.errors import FormatError
 from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.frames import stream
 from d6tstore.repository import Repository
+from d6tstore.selection import Selection
 from d6tstore.store import Store
 from d6tstore.storing import decode_schema, encode_schema
 from d6tstore.task import Task
@@ -123,6 +124,45 @@ class FormatTests(Suite):
         values = [value for _, value in _named(self.values)]
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             assert pool.submit(_contents, format, values).result() == _contents(format, values)
+
+    # ------------------------------------------------------------- frames in parts
+
+    def test_a_frame_in_parts_is_the_same(self, format: Format, value: Any) -> None:
+        if not isinstance(format, TableFormat):
+            pytest.skip("other values do not come in parts")
+        import pyarrow as pa
+
+        table = _table(format, value)
+        file = io.BytesIO()
+        batches = (part for i in range(0, max(table.num_rows, 1), 2) for part in stream.reader(table.slice(i, 2)))
+        format.dump_table(pa.RecordBatchReader.from_batches(table.schema, batches), file)
+        file.seek(0)
+        loaded = format.load_table(file, decode_schema(encode_schema(table.schema)))
+        assert content.of_table(loaded) == content.of_table(table)
+        assert self.equal(value, format.from_arrow(loaded))
+
+    def test_a_part_of_a_frame_is_what_was_asked_for(self, format: Format, value: Any) -> None:
+        if not isinstance(format, TableFormat):
+            pytest.skip("other values have no parts")
+        table, file = _table(format, value), io.BytesIO()
+        format.dump_table(stream.reader(table), file)
+        schema = decode_schema(encode_schema(table.schema))
+        names = table.column_names
+        if not names:
+            pytest.skip("there are no columns to choose from")
+        for selection in (
+            Selection(limit=1),
+            Selection(limit=0),
+            Selection(columns=names[::-2]),
+            Selection(columns=names[:1], where=[(name, "!=", None) for name in names[-1:]] or None),
+            Selection(where=[(name, "==", None) for name in names[-1:]] or None, limit=1),
+        ):
+            file.seek(0)
+            part = format.scan(file, schema, selection)
+            assert part.schema.equals(selection.schema(schema), check_metadata=True), selection
+            found, expected = part.read_all(), selection.apply(table).read_all()
+            assert found.num_rows == expected.num_rows and not file.closed
+            assert content.of_table(found) == content.of_table(expected), selection
 
     # ------------------------------------------------------------------ refusals
 

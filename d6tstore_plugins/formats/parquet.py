@@ -19,7 +19,6 @@ _CATEGORIES = b"d6tstore.categories"
 _GROUP = 1 << 18  # rows of a row group
 _LARGE = 1 << 28  # bytes in memory that close a row group early
 _NATIVE = 1 << 19  # bytes of categories that parquet may keep as its dictionary: it gives up at twice that
-_ROW = "\0row"
 
 
 class ParquetFormat(TableFormat):
@@ -63,13 +62,14 @@ class ParquetFormat(TableFormat):
         import pyarrow.parquet as pq
 
         with _reading():
-            parquet = pq.ParquetFile(file)
+            fragment = ds.ParquetFileFormat().make_fragment(file)
+            parquet = pq.ParquetFile(file, metadata=fragment.metadata)
             categories = _Categories.kept(parquet.schema_arrow)
             test = selection.expression(schema)
             groups = list(range(parquet.num_row_groups))
             if test is not None:
-                fragment = ds.ParquetFileFormat().make_fragment(file)
-                groups = [group.id for group in fragment.subset(test).row_groups]
+                with contextlib.suppress(pa.ArrowNotImplementedError):  # statistics of an extension type
+                    groups = [group.id for group in fragment.subset(test).row_groups]
         result = selection.schema(schema)
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -123,14 +123,15 @@ def _group(parquet: Any, group: int, selection: Selection, test: Any, limit: int
     if test is None:
         return parquet.read_row_group(group, needed)
     tested = parquet.read_row_group(group, selection.tested)
-    numbered = tested.append_column(_ROW, pa.array(np.arange(tested.num_rows)))
+    row = max(tested.column_names, key=len) + "#"  # a name that no column has
+    numbered = tested.append_column(row, pa.array(np.arange(tested.num_rows)))
     found = numbered.filter(test).slice(0, limit)
     others = [name for name in needed if name not in tested.column_names]
     if not others or not found.num_rows:
         return found if not others else parquet.schema_arrow.empty_table()
     rest = parquet.read_row_group(group, others)
     if found.num_rows < rest.num_rows:
-        rest = rest.take(found[_ROW])
+        rest = rest.take(found[row])
     for name in selection.tested:
         rest = rest.append_column(found.schema.field(name), found[name])
     return rest.replace_schema_metadata(parquet.schema_arrow.metadata)

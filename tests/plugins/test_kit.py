@@ -1,13 +1,10 @@
 """The conformance kit finds what is wrong: each broken plug-in below fails the tests that tell why."""
 
-import re
 import subprocess
-import sys
-import textwrap
 
 import pytest
+from kit import PYTEST, check
 
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 HEAD = """
 import contextlib, fcntl, json, os, pickle, sys, time, uuid
 import pytest
@@ -312,16 +309,6 @@ BACKENDS = {
                 os.unlink(self.file + ".lock")
         Suite = SharedSuite
         """, {"test_killed_writer_leaves_whole_values"}),
-    "a killed writer's size is another's": ("""
-        class Broken(Shared):
-            def store(self, objects):
-                Path(self.file + ".sizes").write_text(json.dumps({k: len(v[0]) for k, v in objects.items()}))
-                super().store(objects)
-            def list(self, prefix=""):
-                sizes = json.loads(Path(self.file + ".sizes").read_text()) if self.load() else {}
-                return (e._replace(size=sizes.get(e.key, e.size)) for e in super().list(prefix))
-        Suite = SharedSuite
-        """, {"test_killed_writer_leaves_whole_values"}),
     "writers lose what others write": ("""
         class Broken(Shared):
             def store(self, objects):
@@ -492,18 +479,7 @@ FORMATS = {
 
 @pytest.mark.parametrize(("head", "broken"), [(HEAD, BACKENDS), (HEAD + JSON, FORMATS)], ids=["backends", "formats"])
 def test_the_kit_finds_what_is_broken(tmp_path, head, broken):
-    asked = []
-    for i, (source, tests) in enumerate(broken.values()):
-        last = "\nclass TestBroken(Suite):\n    cls = Broken\n"
-        (tmp_path / f"test_broken_{i}.py").write_text(head + textwrap.dedent(source) + last)
-        asked += [f"test_broken_{i}.py::TestBroken::{test}" for test in tests] or [f"test_broken_{i}.py"]
-    done = subprocess.run(
-        [*PYTEST, "-rfE", "--tb=line", "-p", "no:xdist", *asked],
-        capture_output=True, text=True, timeout=240, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stdout + done.stderr
-    failed = set(re.findall(r"^FAILED (test_broken_\d+\.py::TestBroken::\w+)", done.stdout, re.MULTILINE))
-    assert failed == {test for test in asked if "::" in test}, done.stdout
+    check(tmp_path, head, broken)
 
 
 def test_a_deviation_needs_a_test_of_that_name(tmp_path):

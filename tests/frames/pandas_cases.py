@@ -1,22 +1,20 @@
-"""Formats of pandas frames: what comes back equal, and what is refused because it would not."""
+"""pandas frames that come back equal or are refused, for the tests of all formats; and what equal means.
+
+`VALUES` come back from every format of pandas frames, `PARQUET` from those that have every Arrow type; `REFUSED` are
+refused by all of them.
+"""
 
 import datetime as dt
 import decimal
-import io
 import itertools
-import json
 import zoneinfo
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import d6tstore
-from d6tstore import registry
 from d6tstore.errors import FormatError
 from d6tstore.testing import FormatTests, Refused
 from d6tstore.testing.formats import _dumped, _loaded, _task
@@ -347,139 +345,3 @@ class FrameTests(FormatTests):
             assert task.output().load().to_dict("list")["b"] == ["x", "y"]
             with pytest.raises(FormatError, match="'a' occurs twice"):
                 task.save(pa.table([[1], [2]], names=["a", "a"]))
-
-
-class TestParquet(FrameTests):
-    values = VALUES | PARQUET
-    refused = REFUSED
-
-    @pytest.fixture
-    def format(self):
-        return registry.format_of("parquet")
-
-    def test_others_read_the_file(self, format, tmp_path):
-        frame = VALUES["plain"].assign(c=pd.Categorical([2, 1])).set_index("s")
-        file = io.BytesIO(_dumped(format, frame, tmp_path)[0])
-        assert pq.read_table(file).column_names == ["i", "f", "b", "c", "s"]
-        pd.testing.assert_frame_equal(pd.read_parquet(file).astype({"c": "category"}), frame)
-
-    @pytest.mark.parametrize("name", list(VALUES))
-    def test_the_file_alone_restores_the_frame(self, format, name, tmp_path):
-        if name in ("datetime s", "no dates"):
-            pytest.skip("parquet has no times in seconds; the record's schema restores them")
-        data, _ = _dumped(format, VALUES[name], tmp_path)
-        same_frame(VALUES[name], _loaded(format, (data, None), tmp_path))
-
-    def test_large_categories_over_chunks(self, format, tmp_path):
-        cats = pd.Categorical(np.arange(200_000) % 70_001, categories=np.arange(70_001)[::-1], ordered=True)
-        frame = pd.DataFrame({"c": cats})
-        same_frame(frame, _loaded(format, _dumped(format, frame, tmp_path), tmp_path))
-
-
-class TestCsv(FrameTests):
-    values = VALUES
-    refused = REFUSED | {
-        "years that text cannot tell": Refused(
-            pd.DataFrame({"t": pd.to_datetime([10**12], unit="s").as_unit("s")}),
-            "column 't'.*year.*TaskPqPandas",
-        ),
-        "category": Refused(PARQUET["category"], "column 'c' is categorical.*TaskPqPandas"),
-        "bytes": Refused(PARQUET["bytes"], "column 'o' of type binary.*TaskPqPandas"),
-        "lists": Refused(PARQUET["lists"], "column 'o' of type list.*TaskPqPandas"),
-        "dicts": Refused(PARQUET["dicts"], "column 'o' of type struct.*TaskPqPandas"),
-        "period": Refused(PARQUET["period"], "column 'p' of type.*TaskPqPandas"),
-    }
-
-    @pytest.fixture
-    def format(self):
-        return registry.format_of("csv")
-
-    def test_others_read_the_file(self, format, tmp_path):
-        frame = pd.DataFrame(
-            {"i": [1, 2], "f": [0.1, NAN], "s": ["x,y", None], "t": pd.to_datetime(["2020-01-01", None])}
-        )
-        data, _ = _dumped(format, frame, tmp_path)
-        assert data.decode() == '"i","f","s","t"\n1,0.1,"x,y",2020-01-01 00:00:00.000000\n2,,,\n'
-        pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(data), parse_dates=["t"]), frame, check_dtype=False)
-
-    def test_nan_and_null_stay_apart(self, format):
-        table, file = pa.table({"a": pa.array([0.5, NAN, None])}), io.BytesIO()
-        format.dump_table(table.to_reader(), file)
-        file.seek(0)
-        assert format.load_table(file, table.schema).column("a").null_count == 1
-
-    def test_without_a_schema_it_reads_as_csv_does(self, format):
-        loaded = format.load(io.BytesIO(b"a,b\n1,x\n2,\n"))
-        assert loaded.a.tolist() == [1, 2] and loaded.b.isna().tolist() == [False, True]
-
-
-def frames():
-    """Frames of the usual dtypes, with an index or without."""
-    text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
-    stamps = st.datetimes(pd.Timestamp("1700-01-01"), pd.Timestamp("2200-01-01"))
-    kinds = {
-        "int64": st.integers(-(2**63), 2**63 - 1),
-        "uint8": st.integers(0, 255),
-        "float64": st.floats(),
-        "float32": st.floats(width=32),
-        "bool": st.booleans(),
-        "str": st.none() | text,
-        "string": st.none() | text,
-        "Int64": st.none() | st.integers(-(2**63), 2**63 - 1),
-        "boolean": st.none() | st.booleans(),
-        "datetime64[ns]": st.none() | stamps,
-        "datetime64[us, Europe/Berlin]": st.none() | stamps,
-        "timedelta64[us]": st.none() | st.integers(-(2**50), 2**50),
-        "object": st.none() | text,
-    }
-
-    @st.composite
-    def draw_frame(draw):
-        rows = draw(st.integers(0, 5))
-        names = draw(st.lists(text, max_size=4, unique=True))
-        made = {}
-        for name in names:
-            kind = draw(st.sampled_from(list(kinds)))
-            values = draw(st.lists(kinds[kind], min_size=rows, max_size=rows))
-            if "Berlin" in kind:
-                made[name] = pd.Series(pd.to_datetime(values, utc=True)).astype(kind)
-            else:
-                made[name] = pd.Series(values, dtype=kind)
-        frame = pd.DataFrame(made, index=range(rows), columns=pd.Index(names, dtype="str"))
-        if names and draw(st.booleans()):
-            frame = frame.set_index(names[: draw(st.integers(1, 2))])
-        return frame
-
-    return draw_frame()
-
-
-@pytest.mark.parametrize("name", ["parquet", "csv"])
-def test_any_frame_comes_back_equal(name):
-    format = registry.format_of(name)
-
-    @settings(max_examples=150, deadline=None, database=None)
-    @given(frames())
-    def check(frame):
-        try:
-            dumped = _dumped(format, frame, None)
-        except FormatError as exc:
-            assert "index" in str(exc)  # nullable dtypes in an index
-            return
-        same_frame(frame, _loaded(format, dumped, None))
-
-    check()
-
-
-def test_the_notes_are_small_and_only_where_needed():
-    format = registry.format_of("parquet")
-    assert b"d6tstore" not in format.to_arrow(VALUES["plain"]).schema.metadata
-    noted = json.loads(format.to_arrow(VALUES["object str nan"]).schema.metadata[b"d6tstore"])
-    assert noted == {"objects": {"o": "nan"}}
-
-
-def test_to_arrow_does_not_touch_the_frame():
-    for frame in [VALUES["mixed labels"], VALUES["int name"], VALUES["daily"], VALUES["int name of labels"]]:
-        before = frame.copy(deep=True)
-        before.index = frame.index.copy()
-        registry.format_of("parquet").to_arrow(frame)
-        same_frame(frame, before)
