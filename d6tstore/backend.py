@@ -58,6 +58,9 @@ class Backend(ABC):
     def open(cls, url: str, credentials: Credentials | None = None, **options: Any) -> Self:
         """The backend at a URL.
 
+        This default makes `cls(url, **options)`; a place that needs secrets overrides it, keeps the credentials
+        (never what they give) and asks them whenever it connects.
+
         Args:
             url: place, without a secret.
             credentials: resolves secrets by name at the moment of use.

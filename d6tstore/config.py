@@ -1,38 +1,52 @@
-"""Where results go: from a path or URL to a store."""
+"""Where results go: from a path, URL or profile to a store."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from d6tstore import registry
+from msgspec.structs import replace
+
+from d6tstore import place, profiles, registry
 from d6tstore.backend import Backend
 from d6tstore.errors import UsageError
+from d6tstore.profiles import Access
 from d6tstore.repository import Repository
 from d6tstore.store import Store
+
+
+class SecretWarning(UserWarning):
+    """A URL holds a secret. It works, but does not belong there."""
 
 
 def open(
     url: str | Path | None = None,
     *,
     backends: Mapping[str, str | Path | Backend] | None = None,
+    credentials: str | None = None,
+    write_credentials: str | None = None,
     **options: Any,
 ) -> Store:
     """A store at a place, without making it the default.
 
     Args:
-        url: folder, or URL such as `memory://`; None is `./data`.
+        url: folder, URL such as `memory://`, or name of a profile (see `d6tstore profile list`). None is the profile
+            that `D6TSTORE_PROFILE` names, else `./data`.
         backends: further places by name, for tasks that name one (`Task.backend`).
+        credentials: name of the credentials that open the place; None is `user@host` of the URL.
+        write_credentials: name of other credentials, for writing.
         **options: `namespace`, `check`, `keep_versions`, `root` and `trusted` as for `Repository`; all others
-            go to the backend, such as `durable=True`.
+            go to the backend, such as `durable=True`. They go before what a profile says.
 
     Returns:
         The store.
 
     Raises:
-        UsageError, PluginError, BackendError: the place or an option is wrong.
+        UsageError, PluginError, BackendError, CredentialsError: the place or an option is wrong.
 
     Example:
         >>> import d6tstore
@@ -40,17 +54,37 @@ def open(
         Store('memory://')
     """
     if not isinstance(url, str | Path | None) or not str(url):
-        raise UsageError(f"{url!r} is no place: give a folder or a URL, as text or path; None is ./data.")
+        raise UsageError(f"{url!r} is no place: give a folder, a URL or a profile; None is ./data.")
     for name, value in (backends or {}).items():
         if not isinstance(value, str | Path | Backend) or not str(value):
             raise UsageError(f"backend {name!r}: {value!r} is no place: give a folder or a URL.")
-    place = "data" if url is None else str(url)
-    if isinstance(url, str) and registry.scheme(place) is None and place.isidentifier():
-        raise UsageError(
-            f"{place!r} would be the name of a profile, and there is none. For a folder write './{place}'."
+    profile_name = os.environ.get("D6TSTORE_PROFILE") or None if url is None else url
+    settings, further, access = {}, {}, Access("data" if url is None else str(url), {}, credentials, write_credentials)
+    if isinstance(profile_name, str) and (url is None or _is_word(profile_name)):
+        profile = profiles.load(profile_name).profile
+        settings, further, access = profile.settings, profile.backends, profile.access
+        access = replace(
+            access,
+            credentials=credentials or access.credentials,
+            write_credentials=write_credentials or access.write_credentials,
         )
     known = {f.name for f in dataclasses.fields(Repository)} - {"default", "named"}
-    settings = {name: options.pop(name) for name in list(options) if name in known}
+    settings |= {name: options.pop(name) for name in list(options) if name in known}
+    _check(settings)
+    default = _backend(access, options)
+    named: dict[str, Backend] = {name: _backend(access, {}) for name, access in further.items()}
+    for name, value in (backends or {}).items():
+        named[name] = value if isinstance(value, Backend) else _backend(Access(str(value)), {})
+    named.setdefault("memory", registry.open_backend("memory://"))
+    return Store(Repository(default, named, **settings))
+
+
+def _is_word(place: str) -> bool:
+    """A bare word is the name of a profile: for a folder one writes ./word."""
+    return registry.scheme(place) is None and place.replace("-", "_").isidentifier()
+
+
+def _check(settings: dict[str, Any]) -> None:
     if "trusted" in settings:
         if isinstance(settings["trusted"], str) or not isinstance(settings["trusted"], Iterable):
             raise UsageError(f"trusted = {settings['trusted']!r} must be a list of names: [{settings['trusted']!r}].")
@@ -59,14 +93,16 @@ def open(
         raise UsageError(f"root = {settings['root']!r} must be the folder of the project.")
     if "root" in settings:
         settings["root"] = Path(settings["root"]).resolve()
-    try:
-        default = registry.open_backend(place, **options)
-    except TypeError as exc:
-        raise UsageError(
-            f"{place!r}: {exc}. Options of a store are {', '.join(sorted(known))}; others are its backend's."
-        ) from None
-    named = {
-        name: b if isinstance(b, Backend) else registry.open_backend(str(b)) for name, b in (backends or {}).items()
-    }
-    named.setdefault("memory", registry.open_backend("memory://"))
-    return Store(Repository(default, named, **settings))
+
+
+def _backend(access: Access, options: dict[str, Any]) -> Backend:
+    """The backend of a place, opened with credentials that hold nothing of what the URL may have held."""
+    at = place.split(access.url)
+    access = replace(access, url=at.url)
+    place.refuse_secrets({**access.options, **options}, access.credentials or at.name)
+    if at.given:
+        # No source line, which the usual warning shows: it holds the secret.
+        message = f"the URL {at.url!r} came with a secret. {at.advice(access.credentials)}"
+        warnings.warn_explicit(message, SecretWarning, "d6tstore", 1, registry={})
+    opens = at.credentials(access.credentials, access.write_credentials)
+    return registry.open_backend(at.url, opens, **{**access.options, **options})

@@ -10,6 +10,7 @@ A message names the object, the rule that it broke and the cure.
     │   ├── FrozenError         a task was edited after it was made (also an AttributeError)
     │   ├── GraphError          a cycle, two tasks of one family, a `requires` that returns something else
     │   ├── SaveError           an output that is undeclared, missing or saved in the wrong shape
+    │   ├── ProfileError        a profile: none of that name, an unknown key, a secret in it
     │   ├── SelectionError      columns=, where=, limit= or as_= of a load do not fit the output (also a ValueError)
     │   ├── UndeclaredLoad      `run` loaded a task that it does not declare in `requires`
     │   └── NotInitialised      no store was chosen yet
@@ -27,6 +28,8 @@ A message names the object, the rule that it broke and the cure.
     │   ├── RecordError         its record cannot be read
     │   ├── Collision           another task has the same id
     │   └── ExternalAbsent      somebody else's result is not here
+    ├── CredentialsError        a secret: none there, not kept, or the keyring fails
+    ├── ForeignError            an exception of a library as text, for its frames hold secrets; only ever a cause
     ├── PluginError             a backend or format that is not installed, broken, or claimed twice
     ├── WorkerError             an exception that cannot leave its worker process, as text
     └── RunFailed               tasks failed; `.report` has all, `__cause__` the first one's exception
@@ -67,6 +70,10 @@ class GraphError(UsageError):
 
 class SaveError(UsageError):
     """An output is undeclared, missing, or saved in the wrong shape."""
+
+
+class ProfileError(UsageError):
+    """A profile is not there or not right: the file, the key, the cure."""
 
 
 class SelectionError(UsageError, ValueError):
@@ -139,6 +146,14 @@ class Collision(ResultError):
 
 class ExternalAbsent(ResultError):
     """The result of an external task is not here."""
+
+
+class CredentialsError(D6tstoreError):
+    """A secret is not there, cannot be kept, or the keyring fails. The message never shows it."""
+
+
+class ForeignError(D6tstoreError):
+    """An exception of a library, as text: its frames and attributes hold secrets. Only ever a cause."""
 
 
 class PluginError(D6tstoreError):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 import re
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
 from d6tstore.backend import Backend
-from d6tstore.errors import PluginError
+from d6tstore.credentials import Credentials
+from d6tstore.errors import PluginError, UsageError
 from d6tstore.format import Format
 
 BACKENDS = "d6tstore.backends"
@@ -173,18 +175,40 @@ def scheme(url: str) -> str | None:
     return match[1] if match else None
 
 
-def open_backend(url: str, **options: Any) -> Backend:
+def open_backend(url: str, credentials: Credentials | None = None, **options: Any) -> Backend:
     """The backend at a URL or path.
+
+    Args:
+        url: place, without a secret.
+        credentials: what opens it.
+        **options: of the backend.
 
     Raises:
         PluginError: no backend for its scheme.
-        BackendError: the place cannot be used.
+        BackendError: the place cannot be used. Neither it nor what caused it has frames of the driver.
     """
     name = scheme(url)
     if name is None:
         name, url = "file", f"file://{url}"
-    backend: Backend = _backend_class(name).open(url, None, **options)
-    return backend
+    cls, credentials = _backend_class(name), credentials or Credentials()
+    _check_options(cls, url, options)
+    with credentials.guard():
+        backend: Backend = cls.open(url, credentials, **options)
+        return backend
+
+
+def _check_options(cls: type[Backend], url: str, options: dict[str, Any]) -> None:
+    """Tell an unknown option from an error of opening, before anything is opened."""
+    derived = cls.open.__func__ is Backend.open.__func__  # type: ignore[attr-defined]
+    takes = inspect.signature(cls if derived else cls.open)
+    try:
+        takes.bind(url, **options) if derived else takes.bind(url, None, **options)
+    except TypeError as exc:
+        known = [name for name in takes.parameters if name not in ("url", "credentials", "options")]
+        raise UsageError(
+            f"{url!r}: {exc}. Options of its backend, {cls.__name__}: {', '.join(known) or 'none'}; of every store: "
+            "namespace, check, keep_versions, root, trusted, backends, credentials, write_credentials."
+        ) from None
 
 
 def _backend_class(name: str) -> Any:
