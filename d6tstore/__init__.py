@@ -98,7 +98,10 @@ def init(url: Any = None, **options: Any) -> Store:
     """
     from d6tstore import config
 
-    chosen = config.open(url, **options)
+    try:
+        chosen = config.open(url, **options)
+    finally:
+        del url, options  # a traceback with locals would show a secret that stands in them
     context.set_default(chosen)
     return chosen
 

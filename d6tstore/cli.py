@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from d6tstore import __version__, context, upkeep
+from d6tstore import __version__, context, profiles_cli, secrets_cli, upkeep
 from d6tstore.errors import RunFailed, UsageError
 from d6tstore.locate import PASS, current_store, named, tasks_of
+from d6tstore.profile_files import NAME
 from d6tstore.shell import FAILED, Commands, Failure, nearest, user_traceback
 
 if TYPE_CHECKING:
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 @click.version_option(__version__, message="d6tstore %(version)s")
 @click.option("--store", metavar="URL", envvar="D6TSTORE_STORE", help="Where results lie: folder or URL. "
               "[env: D6TSTORE_STORE; default: what the task's module chose, else ./data]")  # fmt: skip
+@click.option("--profile", metavar="NAME", envvar="D6TSTORE_PROFILE", help="Where results lie: a profile instead. "
+              "[env: D6TSTORE_PROFILE]")  # fmt: skip
 @click.pass_context
-def cli(ctx: click.Context, store: str | None) -> None:
+def cli(ctx: click.Context, store: str | None, profile: str | None) -> None:
     """Keep, find again and share the results of data science tasks.
 
     A task is named module:Class, sought from the current folder on, and its parameters are options. All after
@@ -40,7 +43,19 @@ def cli(ctx: click.Context, store: str | None) -> None:
       2    the command cannot be carried out: unknown task, parameter, store, ...
       130  interrupted (Ctrl-C)
     """
-    ctx.obj = store
+    ctx.obj = _place(ctx, store, profile)
+
+
+def _place(ctx: click.Context, store: str | None, profile: str | None) -> str | None:
+    """What the command line says, or else the environment."""
+    typed = [o for o in ("store", "profile") if ctx.get_parameter_source(o) is click.core.ParameterSource.COMMANDLINE]
+    if store and profile and len(typed) == 1:
+        store, profile = (store, None) if typed == ["store"] else (None, profile)
+    if store and profile:
+        raise UsageError("--store and --profile (D6TSTORE_STORE and D6TSTORE_PROFILE) exclude each other. Give one.")
+    if profile and not NAME.fullmatch(profile):
+        raise UsageError("what --profile was given cannot name a profile: it takes a name, --store a folder or URL.")
+    return store or profile
 
 
 @cli.command()
@@ -134,7 +149,10 @@ def why(words: tuple[str, ...]) -> None:
         click.echo(str(store.why(task)))
 
 
-for _command in (upkeep.reset, upkeep.accept, upkeep.gc, upkeep.verify, upkeep.plugins):
+for _command in (
+    upkeep.reset, upkeep.accept, upkeep.gc, upkeep.verify, profiles_cli.profile, secrets_cli.credentials,
+    upkeep.plugins,
+):  # fmt: skip
     cli.add_command(_command)
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from d6tstore import place, profiles, registry
+from d6tstore import central, place, profiles, registry
 from d6tstore.backend import Backend
 from d6tstore.errors import UsageError
 from d6tstore.profiles import Access
 from d6tstore.repository import Repository
+from d6tstore.secret import veiled
 from d6tstore.store import Store
 
 
@@ -23,6 +24,7 @@ class SecretWarning(UserWarning):
     """A URL holds a secret. It works, but does not belong there."""
 
 
+@veiled
 def open(
     url: str | Path | None = None,
     *,
@@ -63,6 +65,8 @@ def open(
     if isinstance(profile_name, str) and (url is None or _is_word(profile_name)):
         profile = profiles.load(profile_name).profile
         settings, further, access = profile.settings, profile.backends, profile.access
+        if profile.central is not None:
+            central.claim(Path(access.url))
         access = replace(
             access,
             credentials=credentials or access.credentials,
@@ -103,6 +107,6 @@ def _backend(access: Access, options: dict[str, Any]) -> Backend:
     if at.given:
         # No source line, which the usual warning shows: it holds the secret.
         message = f"the URL {at.url!r} came with a secret. {at.advice(access.credentials)}"
-        warnings.warn_explicit(message, SecretWarning, "d6tstore", 1, registry={})
+        warnings.warn_explicit(message, SecretWarning, "<d6tstore>", 1, registry={})
     opens = at.credentials(access.credentials, access.write_credentials)
     return registry.open_backend(at.url, opens, **{**access.options, **options})

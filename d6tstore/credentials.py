@@ -8,11 +8,11 @@ file, not a record, not a pickle.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from types import TracebackType
 from typing import Any, NoReturn
 
 from d6tstore import vault
@@ -23,8 +23,39 @@ PASSWORD = "password"  # noqa: S105  # the usual field
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,199}")
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
-# Secrets that were handed out since a `guard` began: their text is removed from errors.
+# Secrets that were handed out since the outermost `guard` began: their text is removed from errors.
 _handed: ContextVar[list[Secret] | None] = ContextVar("d6tstore_handed", default=None)
+
+
+class Guard:
+    """What `Credentials.guard` returns: a context manager."""
+
+    __slots__ = ("_given", "_token")
+
+    def __init__(self, given: Mapping[str, Secret]) -> None:
+        self._given = list(given.values())
+        self._token: Token[list[Secret] | None] | None = None
+
+    def __enter__(self) -> None:
+        if _handed.get() is None:
+            self._token = _handed.set([])
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        handed = _handed.get() or []
+        if self._token is not None:
+            _handed.reset(self._token)
+        if exc is None:
+            return
+        failure = cleaned(exc, [*handed, *self._given])
+        if failure is exc:
+            return
+        del exc, trace  # what a traceback with locals would show of this frame
+        try:
+            raise failure
+        finally:
+            failure.__context__ = None  # Python has just put the driver's error there, with all that it holds
 
 
 class Credentials:
@@ -91,19 +122,14 @@ class Credentials:
         variable = variable_of(self.name, field)
         return f"from {variable}" if variable in os.environ else "from the keyring"
 
-    @contextlib.contextmanager
-    def guard(self) -> Iterator[None]:
-        """Inside, secrets are given to a driver: an error leaves without its frames, and without their text."""
-        token = _handed.set([])
-        failure = None
-        try:
-            yield
-        except Exception as exc:  # noqa: BLE001 - whatever a driver raises; raised again below
-            failure = cleaned(exc, [*(_handed.get() or ()), *self._given.values()])
-        finally:
-            _handed.reset(token)
-        if failure is not None:
-            raise failure
+    def guard(self) -> Guard:
+        """A context within which secrets are given to a driver: its errors leave without frames and without secrets.
+
+        Errors of ours keep their type; all others become `ForeignError`. The frame of the `with` itself stays:
+        give a secret to the driver in the call, `connect(password=credentials.get().reveal())`, not in a variable.
+        Use it by `with`: the frames of an `ExitStack` hold the error as it came.
+        """
+        return Guard(self._given)
 
     def _missing(self, field: str) -> NoReturn:
         if self.name is None:
@@ -137,11 +163,10 @@ class Credentials:
         return hash((self.name, self.write, self.user))
 
     def __repr__(self) -> str:
-        if self.name is None:
+        if self.name is None and not self._given:
             return "Credentials()"
         write = f", write={self.write!r}" if self.write else ""
-        fields = sorted({PASSWORD, *self._given}) if not self._given else sorted(self._given)
-        return f"Credentials({self.name!r}{write}, {self.origin(fields[0])})"
+        return f"Credentials({self.name!r}{write}, {self.origin(min(self._given, default=PASSWORD))})"
 
 
 def lookup(name: str, field: str) -> Secret | None:

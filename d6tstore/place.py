@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
-from urllib.parse import unquote
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import quote, unquote, unquote_plus
 
 from d6tstore.credentials import PASSWORD, Credentials, check_name
 from d6tstore.errors import CredentialsError
-from d6tstore.secret import MASK, Secret
+from d6tstore.secret import MASK, Secret, veiled
 
 _SECRET = re.compile(
-    r"(pass(word|wd|phrase)?|pwd|secret|token|(api|access|account|private|secret|sas)_?key|credential)s?$", re.I
+    r"(pass(word|wd|phrase)?|pwd|secret|token|credential|connection[_-]?string"
+    r"|(api|access|account|private|secret|sas|shared|signing|encryption|master|session)[_-]?key"
+    r"|(^|[_-])(sig|signature|key|jwt|pat|bearer|authorization))s?$",
+    re.I,
 )
-_AUTHORITY = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9.+-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.S)
+_NO_SECRET = re.compile(r"(partition|primary|foreign|sort|public|ssl|host)[_-]?keys?$", re.I)
+# Also chains such as `simplecache::s3://...` and `jdbc:postgresql://...`
+_URL = re.compile(
+    r"(?P<scheme>([A-Za-z0-9.+-]+::?)*[A-Za-z][A-Za-z0-9.+-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.S
+)
+_KEYWORDS = re.compile(r"\b(password|passwd|pwd)\s*=\s*[^\s;]", re.I)  # in the text of a `host=... password=...`
 
 
 class Place(NamedTuple):
@@ -26,85 +35,179 @@ class Place(NamedTuple):
 
     @property
     def name(self) -> str | None:
-        """`user@host`: the name of the credentials, unless a profile names others."""
-        return f"{self.user}@{self.host}" if self.user and self.host else None
+        """`user@host`: the name of the credentials, unless a profile names others.
+
+        Characters that a name cannot have are written as `+XX`, their UTF-8 bytes in hex; the brackets of an IPv6
+        address are left out. None if there is no user or no host.
+        """
+        return _named(f"{self.user}@{self.host}") if self.user and self.host else None
 
     def credentials(self, name: str | None = None, write: str | None = None) -> Credentials:
         """What opens the place."""
         name = name or self.name
         if self.given and name is None:
-            name = self.host or "place"
+            name = _named(self.host) or "place"
         return Credentials(name, write, self.user, self.given)
 
     def advice(self, name: str | None = None) -> str:
         """What to do with the secrets of the URL."""
-        name = name or self.credentials().name
-        commands = "; ".join(f"d6tstore credentials set {name} {field}" for field in self.given)
-        return f"Store it with: {commands}. Then write {self.url!r}."
+        found = name or self.credentials().name
+        commands = "; ".join(f"d6tstore credentials set {found} {field}" for field in self.given)
+        named = "" if name or found == self.name else f" with credentials={found!r}"
+        return f"Store it with: {commands}. Then write {self.url!r}{named}."
 
 
+def _named(text: str) -> str | None:
+    plain = quote(text.replace("[", "").replace("]", ""), safe="@:+").replace("~", "%7E").replace("%", "+")
+    if plain and not plain[0].isalnum():
+        plain = f"0{plain}"
+    return plain if 0 < len(plain) <= 200 else None
+
+
+@veiled
 def split(url: str) -> Place:
     """A URL, parted from its secrets: the password, and parameters such as `?token=`.
 
     Raises:
-        CredentialsError: a password with characters that must be percent-encoded. It is not shown.
+        CredentialsError: a secret with characters that must be percent-encoded, or in a form that is no URL. It
+            is not shown.
 
     Example:
         >>> split("postgresql://etl:hunter2@db:5432/prices?schema=x").url
         'postgresql://etl@db:5432/prices?schema=x'
     """
-    match = _AUTHORITY.fullmatch(url)
+    match = _URL.fullmatch(url)
     if match is None:
+        if _KEYWORDS.search(url):
+            raise CredentialsError(
+                "the place given holds a password, but is no URL; it is not shown. Write "
+                f"scheme://user@host/..., and store the password: d6tstore credentials set user@host {PASSWORD}."
+            )
         return Place(url, None, "", {})
-    authority, rest = match["authority"], match["rest"]
-    if ":" in authority and "@" not in authority and "@" in rest:
-        _, _, end = url.rpartition("@")
-        user = authority.partition(":")[0]
-        raise CredentialsError(
-            f"the password in {match['scheme']}://{user}:{MASK}@{end} has characters that a URL cannot hold "
-            f"as they are (/ ? # @). Leave it out, {match['scheme']}://{user}@{end}, and store it: d6tstore credentials set "
-            f"{user}@{end.partition('/')[0]} {PASSWORD}."
-        )
+    scheme, authority, rest = match["scheme"], match["authority"], match["rest"]
     login, at, host = authority.rpartition("@")
     user, _, password = login.partition(":")
+    unquoted = ":" in authority and not at and not authority.startswith("[")  # or there is a port
+    if "@" in rest and (password or unquoted):
+        _unquoted_password(scheme, user or authority.partition(":")[0], url.rpartition("@")[2])
     given: dict[str, Secret] = {}
     if password:
-        given[PASSWORD] = Secret(unquote(password))
-    rest, fragment_mark, fragment = rest.partition("#")
+        given[PASSWORD] = Secret(_decoded(password))
+    rest, hash_mark, fragment = rest.partition("#")
     path, mark, query = rest.partition("?")
+    tail = _without_secrets(mark, query, given) + _without_secrets(hash_mark, fragment, given)
+    shown = f"{scheme}://{user}{at if user else ''}{host}{path}{tail}"
+    return Place(shown, unquote(user) or None, host, given)
+
+
+def _unquoted_password(scheme: str, user: str, end: str) -> NoReturn:
+    """The rest of the password may be anywhere before the last @: show what is behind that only."""
+    behind = split(f"{scheme}://{user}@{end}")
+    raise CredentialsError(
+        f"the password in {scheme}://{user}:{MASK}@{behind.host}... has characters that a URL cannot hold as they are "
+        f"(/ ? # @). Leave it out, {behind.url}, and store it: d6tstore credentials set {behind.name or 'NAME'} "
+        f"{PASSWORD}. If it is no password: write an @ in a path as %40."
+    )
+
+
+def _without_secrets(mark: str, query: str, given: dict[str, Secret]) -> str:
+    """Parameters of a URL behind a mark, without those that are secret, which go to `given`."""
     kept = []
-    for part in query.split("&") if mark else []:
+    for part in query.split("&"):
         key, _, value = part.partition("=")
-        if value and is_secret(unquote(key)):
-            given[re.sub(r"[^a-z0-9]+", "_", unquote(key).lower()).strip("_")] = Secret(unquote(value))
+        key = unquote_plus(key)
+        if value and (is_secret(key) or holds_secret(unquote_plus(value))):
+            given[field_of(key)] = Secret(_decoded(value.replace("+", " ")))
         else:
             kept.append(part)
-    shown = f"{match['scheme']}://{user}{at}{host}{path}" + (f"?{'&'.join(kept)}" if kept else "")
-    return Place(shown + fragment_mark + fragment, unquote(user) or None, host, given)
+    return mark + "&".join(kept) if kept else ""
+
+
+def _decoded(text: str) -> str:
+    """Percent-escapes decoded; what is no escape stays. CredentialsError: they are no UTF-8."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        pass  # that error holds the secret
+    raise CredentialsError(
+        "the secret in the URL has percent-escapes that are not UTF-8; it is not shown. Leave it out of the URL, and "
+        "store it: d6tstore credentials set NAME FIELD."
+    )
 
 
 def is_secret(key: str) -> bool:
     """Does the name of an option or a key say that its value is a secret?
 
     Example:
-        >>> is_secret("password"), is_secret("secret_access_key"), is_secret("keepalives"), is_secret("sslkey_path")
+        >>> is_secret("password"), is_secret("aws_secret_access_key"), is_secret("keepalives"), is_secret("sslkey")
         (True, True, False, False)
     """
-    return _SECRET.search(key) is not None
+    return _SECRET.search(key) is not None and not _NO_SECRET.search(key)
 
 
-def refuse_secrets(options: dict[str, object], name: str | None) -> None:
-    """Refuse options that hold a secret. CredentialsError: it is not shown."""
-    for key, value in options.items():
-        if is_secret(key) and isinstance(value, str | bytes) and value:
-            raise CredentialsError(
-                f"option {key!r} holds a secret, which belongs in the keyring. Store it: "
-                f"d6tstore credentials set {_shown(name)} {key}; then remove the option."
-            )
-
-
-def _shown(name: str | None) -> str:
+def holds_secret(text: str) -> bool:
+    """Is a text a URL or a connection string with a secret in it?"""
     try:
-        return check_name(name) if name else "NAME"
+        return bool(split(text).given) or _KEYWORDS.search(text) is not None
+    except CredentialsError:
+        return True
+
+
+def field_of(key: str) -> str:
+    """The field of credentials for a key: small letters, digits and `_`.
+
+    Example:
+        >>> field_of("X-Api-Key")
+        'x_api_key'
+    """
+    field = re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_")[:64]
+    return field if field[:1].isalpha() else "secret"
+
+
+def secrets_in(value: Any, key: str = "", at: str = "") -> Iterator[tuple[str, str]]:
+    """Where secrets stand in nested options, and the field that each would have.
+
+    Args:
+        value: dicts, lists and scalars.
+        key: under which the value stands.
+        at: path of the value, for people.
+
+    Example:
+        >>> list(secrets_in({"client": {"api_key": "x"}, "proxies": ["http://u:p@h"]}))
+        [('client.api_key', 'api_key'), ('proxies[0]', 'password')]
+    """
+    if is_secret(key) and value and not isinstance(value, bool):
+        yield at, field_of(key)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from secrets_in(item, str(name), f"{at}.{name}" if at else str(name))
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from secrets_in(item, "", f"{at}[{i}]")
+    elif isinstance(value, str) and holds_secret(value):
+        yield at, _field_within(value)
+
+
+def _field_within(url: str) -> str:
+    try:
+        return next(iter(split(url).given), PASSWORD)
+    except CredentialsError:
+        return PASSWORD
+
+
+@veiled
+def refuse_secrets(options: Mapping[str, object], name: str | None) -> None:
+    """Refuse options that hold a secret. CredentialsError: it is not shown."""
+    for at, field in secrets_in(options):
+        raise CredentialsError(
+            f"option {at!r} holds a secret, which belongs in the keyring. Store it: "
+            f"d6tstore credentials set {shown_name(name)} {field}; then remove the option."
+        )
+
+
+def shown_name(name: Any) -> str:
+    """A name for commands in messages: `NAME` if it is none."""
+    try:
+        return check_name(name)
     except CredentialsError:
         return "NAME"

@@ -5,19 +5,23 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from d6tstore import place, project
-from d6tstore.errors import CredentialsError, ProfileError
+from d6tstore import central, place
+from d6tstore.errors import ProfileError
+from d6tstore.profile_files import FILE, Table, shown, tables, unknown, user_file
+from d6tstore.registry import scheme
+from d6tstore.secret import veiled
 
-FILE = "d6tstore.toml"
-_VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^${}]*))?\}|(\{))")
+_SETTINGS = ("namespace", "check", "keep_versions", "trusted")
+_CHECKS = ("exists", "content", "code")
+_NAMES = ("credentials", "write_credentials")
 
 
 class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,177 +55,179 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def settings(self) -> dict[str, Any]:
         """Those settings of a store that the profile has."""
-        named = ("namespace", "check", "keep_versions", "trusted")
-        return {name: value for name in named if (value := getattr(self, name)) is not None}
+        return {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
 
     @property
     def access(self) -> Access:
-        """The default place."""
-        url = self.url
-        if self.central is not None:
-            url = str(Path(self.central).expanduser() / project_name())
+        """The default place. ProfileError: this project has no name for its folder in the central one."""
+        url = self.url if self.central is None else str(central.folder(self.central))
         return Access(url or "", self.options, self.credentials, self.write_credentials)
+
+    def places(self) -> dict[str, Access]:
+        """All its places by what they are: `default`, `backend lake`, `pipe team`."""
+        found = {"default": self.access}
+        found |= {f"backend {name}": access for name, access in self.backends.items()}
+        return found | {f"pipe {name}": access for name, access in self.pipes.items()}
 
 
 class Found(NamedTuple):
-    """A profile and the file that has it."""
+    """A profile and the file that has it. `problem` says what is wrong with it, and then `profile` is empty."""
 
     name: str
     profile: Profile
     file: Path
+    problem: str = ""
 
 
+@veiled
 def load(name: str) -> Found:
-    """The profile of a name: the project's, else the user's.
+    """The profile of a name: the project's, else the user's. Nothing of the other one is taken over.
 
     Raises:
         ProfileError: there is none, or it is not right: file, key, rule, cure.
     """
-    tables = _tables()
-    for file, table in tables:
-        if name in table:
-            return Found(name, _profile(name, table[name], file), file)
-    known = sorted({name for _, table in tables for name in table})
+    known: list[str] = []
+    for table in tables():
+        if name in table.profiles:
+            return Found(name, _profile(name, table), table.file)
+        known += table.profiles
     near = difflib.get_close_matches(name, known, 1)
-    places = " or ".join(str(file) for file in (Path(FILE), user_file()))
-    there = f"There are {', '.join(known)}." if known else f"Write [profiles.{name}] into {places}."
+    there = f"There are {', '.join(known)}." if known else f"Write [profiles.{name}] into {FILE} or {user_file()}."
     raise ProfileError(
         f"there is no profile {name!r}{f', did you mean {near[0]!r}?' if near else '.'} {there} "
         f"For a folder of that name write './{name}'."
     )
 
 
-def load_all() -> list[Found | ProfileError]:
-    """Every profile that there is, in order of precedence; what is wrong with those that are not right."""
-    found: dict[str, Found | ProfileError] = {}
-    for file, table in _tables():
-        for name, values in table.items():
+@veiled
+def load_all() -> list[Found]:
+    """Every profile that there is, in order of precedence, also those that are not right.
+
+    Raises:
+        ProfileError: a whole file is not right.
+    """
+    found: dict[str, Found] = {}
+    for table in tables():
+        for name in table.profiles:
             if name not in found:
                 try:
-                    found[name] = Found(name, _profile(name, values, file), file)
+                    found[name] = Found(name, _profile(name, table), table.file)
                 except ProfileError as exc:
-                    found[name] = exc
+                    found[name] = Found(name, Profile(), table.file, str(exc))
     return list(found.values())
 
 
-def user_file() -> Path:
-    """The file of the user's own profiles."""
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("d6tstore", appauthor=False)) / FILE
-
-
-def project_files() -> list[Path]:
-    """The files of the nearest folder upwards from here that has one with profiles."""
-    for folder in (here := Path.cwd(), *here.parents):
-        files = [path for path in (folder / FILE, folder / "pyproject.toml") if path.is_file()]
-        if files and (files[0].name == FILE or "d6tstore" in _read(files[0]).get("tool", {})):
-            return files
-    return []
-
-
-def project_name() -> str:
-    """Name of the project: as its profiles or `pyproject.toml` say, else that of its folder."""
-    for file in project_files():
-        if isinstance(name := _section(file).get("project"), str):
-            return name
-    root = project.root()
-    if (root / "pyproject.toml").is_file():
-        name = _read(root / "pyproject.toml").get("project", {}).get("name")
-        if isinstance(name, str):
-            return name
-    return root.name
-
-
-def _tables() -> list[tuple[Path, dict[str, Any]]]:
-    """Files that there are with their tables of profiles, the strongest first."""
-    files = [*project_files(), user_file()]
-    tables = []
-    for file in files:
-        if not file.is_file():
-            continue
-        section = _section(file)
-        _known(section, ("profiles", "project"), file, "")
-        table = section.get("profiles", {})
-        if not isinstance(table, dict) or not all(isinstance(value, dict) for value in table.values()):
-            raise ProfileError(f"{file}: profiles must be tables. Write [profiles.NAME] and its keys below.")
-        for name in table:
-            if not _NAME.fullmatch(name):
-                raise ProfileError(f"{file}: {name!r} cannot name a profile: a letter, then letters, digits, _ and -.")
-        tables.append((file, table))
-    return tables
-
-
-def _section(file: Path) -> dict[str, Any]:
-    read = _read(file)
-    section = read.get("tool", {}).get("d6tstore", {}) if file.name == "pyproject.toml" else read
-    if not isinstance(section, dict):
-        raise ProfileError(f"{file}: tool.d6tstore must be a table. Write [tool.d6tstore.profiles.NAME].")
-    return section
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise ProfileError(f"{file} cannot be read: {exc}. Correct it.") from None  # its text may hold a secret
-
-
-def _profile(name: str, values: dict[str, Any], file: Path) -> Profile:
-    where = f"profiles.{name}"
-    _refuse_secrets(values, file, where, values.get("credentials") or name)
+def _profile(name: str, table: Table) -> Profile:
+    file, where, values = table.file, f"profiles.{name}", table.profiles[name]
+    for at, inner, _ in _tables(values, where):
+        _refuse_misplaced(inner, file, at)
+    _refuse_secrets(values, file, where, name, "stands in the file")
     values = _expanded(values, file, where)
-    _refuse_secrets(values, file, where, values.get("credentials") or name)
-    _known(values, Profile.__struct_fields__, file, where)
-    for kind in ("backends", "pipes"):
-        for inner, access in (values.get(kind) or {}).items() if isinstance(values.get(kind), dict) else ():
-            if isinstance(access, dict):
-                _known(access, Access.__struct_fields__, file, f"{where}.{kind}.{inner}")
+    _refuse_secrets(values, file, where, name, "comes from an environment variable")
+    for at, inner, known in _tables(values, where):
+        unknown(inner, known, file, at)
     try:
         profile = msgspec.convert(values, Profile)
     except msgspec.ValidationError as exc:
-        raise ProfileError(f"{file}: {where}: {exc}. Correct it.") from None
+        problem = str(exc)
+    else:
+        problem = _problem(profile)
+    if problem:
+        raise ProfileError(f"{file}: {where}: {problem}. Correct it.")
+    return _resolved(profile, table, where)
+
+
+def _problem(profile: Profile) -> str:
+    """What no type says."""
     if (profile.url is None) == (profile.central is None):
-        raise ProfileError(
-            f"{file}: {where} needs one of url (a folder or URL) and central (a folder where each project has its own)."
-        )
-    return profile
+        return "needs one of url (a folder or URL) and central (a folder where each project has its own)"
+    if profile.check not in (None, *_CHECKS):
+        return f"check must be one of {', '.join(_CHECKS)}"
+    if profile.keep_versions is not None and profile.keep_versions < 0:
+        return "keep_versions must be 0 or more"
+    for kind in _NAMES:
+        for access in (profile, *profile.backends.values(), *profile.pipes.values()):
+            name = getattr(access, kind)
+            if name is not None and place.shown_name(name) != name:
+                return f"{kind} must be the name of credentials, such as 'warehouse'; what stands there is not shown"
+    return ""
 
 
-def _known(values: Mapping[str, Any], known: tuple[str, ...], file: Path, where: str) -> None:
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"Known keys are {', '.join(known)}."
-            raise ProfileError(f"{file}: {'.'.join(filter(None, [where, key]))} is unknown; {hint}")
+def _tables(values: dict[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
+    """The profile and the places inside of it, each with the keys that it may have."""
+    yield where, values, Profile.__struct_fields__
+    for kind in ("backends", "pipes"):
+        inner = values.get(kind)
+        for name, access in inner.items() if isinstance(inner, dict) else ():
+            if isinstance(access, dict):
+                yield f"{where}.{kind}.{shown(name)}", access, Access.__struct_fields__
 
 
-def _refuse_secrets(values: Any, file: Path, where: str, name: Any) -> None:
+def _refuse_misplaced(values: dict[str, Any], file: Path, where: str) -> None:
+    """Options go to the backend as they are: a key of the profile among them is in the wrong place."""
+    options = values.get("options")
+    for key in options if isinstance(options, dict) else ():
+        if key in Profile.__struct_fields__ or key == "root":
+            raise ProfileError(f"{file}: {where}.options.{key} is no option of a backend. Write it as {where}.{key}.")
+
+
+def _resolved(profile: Profile, table: Table, where: str) -> Profile:
+    """Folders as absolute paths: relative ones are relative to the file, if that is the project's."""
+
+    def full(url: str, at: str) -> str:
+        if not url:
+            raise ProfileError(f"{table.file}: {where}.{at} is empty. Give a folder or URL.")
+        path = os.path.expanduser(url)
+        if scheme(url) is not None or os.path.isabs(path) or PureWindowsPath(path).is_absolute():
+            return path
+        if table.base is None or path.startswith("~"):
+            raise ProfileError(
+                f"{table.file}: {where}.{at} is a relative folder, and nothing says to what, for this file is for all "
+                "projects. Write a full path or ~/..., or central = ... for a folder in which each project has its own."
+            )
+        return os.path.normpath(table.base / path)
+
+    def all_full(places: Mapping[str, Access], kind: str) -> dict[str, Access]:
+        return {n: replace(access, url=full(access.url, f"{kind}.{n}.url")) for n, access in places.items()}
+
+    if profile.central is not None and scheme(profile.central) is not None:
+        raise ProfileError(f"{table.file}: {where}.central must be a folder. For a URL write url = ... per project.")
+    return replace(
+        profile,
+        url=None if profile.url is None else full(profile.url, "url"),
+        central=None if profile.central is None else full(profile.central, "central"),
+        backends=all_full(profile.backends, "backends"),
+        pipes=all_full(profile.pipes, "pipes"),
+    )
+
+
+def _refuse_secrets(values: dict[str, Any], file: Path, where: str, name: str, whence: str) -> None:
     """A file is no place for a secret: say which command takes it, and do not show it."""
-    for key, value in values.items() if isinstance(values, dict) else ():
-        at = f"{where}.{key}"
-        shown = name if isinstance(name, str) else "NAME"
-        if isinstance(value, dict):
-            _refuse_secrets(value, file, at, value.get("credentials") or shown)
-        elif isinstance(value, str) and value and key not in ("credentials", "write_credentials"):
-            fields = [key.lower()] if place.is_secret(key) else []
-            if not fields and key == "url":
-                try:
-                    fields = list(place.split(value).given)
-                except CredentialsError:
-                    fields = [place.PASSWORD]
-            if fields:
-                raise ProfileError(
-                    f"{file}: {at} holds a secret, and a file is no place for it. Run: "
-                    f"d6tstore credentials set {shown} {fields[0]}; then remove it from the file and write "
-                    f"credentials = {shown!r} there."
-                )
+    for at, field in place.secrets_in(_without_names(values)):
+        kind, _, inside = at.partition(".")
+        inner = values[kind].get(inside.partition(".")[0]) if kind in ("backends", "pipes") and inside else None
+        own = inner.get("credentials") if isinstance(inner, dict) else None
+        called = place.shown_name(own or values.get("credentials") or name)
+        path = ".".join(shown(part) for part in re.sub(r"\[\d+\]", "", at).split("."))
+        raise ProfileError(
+            f"{file}: {where}.{path} holds a secret, which {whence}. Run: d6tstore credentials set {called} {field}; "
+            f"then remove it there and write credentials = {called!r} beside the url."
+        )
+
+
+def _without_names(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without the names of credentials, which are no secrets though their keys sound so."""
+    kept = {key: value for key, value in values.items() if key not in _NAMES}
+    for kind in ("backends", "pipes"):
+        if isinstance(kept.get(kind), dict):
+            kept[kind] = {n: _without_names(v) if isinstance(v, dict) else v for n, v in kept[kind].items()}
+    return kept
 
 
 def _expanded(value: Any, file: Path, where: str) -> Any:
     """Environment variables as `${NAME}` or `${NAME:-default}`; `$$` is a dollar sign."""
     if isinstance(value, dict):
-        return {key: _expanded(item, file, f"{where}.{key}") for key, item in value.items()}
+        return {key: _expanded(item, file, f"{where}.{shown(key)}") for key, item in value.items()}
     if isinstance(value, list):
         return [_expanded(item, file, where) for item in value]
     if not isinstance(value, str):
@@ -230,12 +236,14 @@ def _expanded(value: Any, file: Path, where: str) -> Any:
     def expand(match: re.Match[str]) -> str:
         if match[0] == "$$":
             return "$"
-        found = os.environ.get(match[1], match[2])
-        if found is None:
+        if match[3]:
+            raise ProfileError(f"{file}: {where}: write ${{NAME}}, ${{NAME:-default}}, or $$ for a dollar sign.")
+        found = os.environ.get(match[1]) or match[2]
+        if found is None and match[1] not in os.environ:
             raise ProfileError(
                 f"{file}: {where} needs the environment variable {match[1]}, which is not set. Set it, or write "
                 f"${{{match[1]}:-default}}."
             )
-        return found
+        return found or ""
 
     return _VARIABLE.sub(expand, value)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from d6tstore.backend import Backend
 from d6tstore.credentials import Credentials
-from d6tstore.errors import PluginError, UsageError
+from d6tstore.errors import BackendError, ForeignError, PluginError, UsageError
 from d6tstore.format import Format
 
 BACKENDS = "d6tstore.backends"
@@ -192,9 +192,15 @@ def open_backend(url: str, credentials: Credentials | None = None, **options: An
         name, url = "file", f"file://{url}"
     cls, credentials = _backend_class(name), credentials or Credentials()
     _check_options(cls, url, options)
-    with credentials.guard():
-        backend: Backend = cls.open(url, credentials, **options)
-        return backend
+    try:
+        with credentials.guard():
+            backend: Backend = cls.open(url, credentials, **options)
+            return backend
+    except ForeignError as exc:
+        raise BackendError(
+            f"{url!r} cannot be opened: {exc}. Correct the place or its options; if they are right, this is a defect "
+            f"of {cls.__module__}, which must say what is wrong as a BackendError."
+        ) from exc
 
 
 def _check_options(cls: type[Backend], url: str, options: dict[str, Any]) -> None:

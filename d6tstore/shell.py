@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -78,6 +78,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     found = difflib.get_close_matches(word, known, 1, 0.5)
     found = found or [k for k in known if k.lower() == word.lower()]
     return f", did you mean {found[0]}?" if found else ""
+
+
+def columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of equal length as a table; the first one is its head."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def user_traceback(exc: BaseException) -> str | None:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from d6tstore.errors import CredentialsError
-from d6tstore.secret import Secret, masked
+from d6tstore.secret import Secret, described, masked
 
 ADVICE = (
     "Or install a keyring: on a desktop it is there (macOS, Windows, GNOME, KDE); on a headless Linux see "
     "`d6tstore credentials doctor`."
 )
+_VARIABLE = "set the environment variable D6TSTORE_<NAME>_<FIELD>"
+_INSTALL = (
+    "On a desktop: install the Secret Service of it (GNOME Keyring, KWallet). On a headless Linux: run gnome-keyring "
+    "under dbus-run-session, or install an encrypted file as keyring (pip install keyrings.cryptfile) and choose it "
+    "with PYTHON_KEYRING_BACKEND. In containers and CI: set environment variables D6TSTORE_<NAME>_<FIELD>."
+)
 _SERVICE = "d6tstore"
-_INDEX = "names"  # a keyring cannot be listed: the names that we put there are an entry of their own
+_INDEX = "names"  # a keyring cannot be listed: the names that we put there are entries of their own
+_PIECE = 1_000  # characters of such an entry; Windows keeps 1,280
+_PIECES = 100  # an end, for a keyring that answers whatever it is asked
 _WAIT = 60.0  # seconds; a person may have to unlock the keyring meanwhile
 
 
@@ -31,65 +40,64 @@ class Status(NamedTuple):
 
 def get(name: str, field: str) -> Secret | None:
     """The secret, None if the keyring has none, or if there is no keyring. Raises CredentialsError."""
-    if problem():
-        return None
-    value = _ask("read", lambda keyring: keyring.get_password(f"{_SERVICE}:{name}", field))
-    return None if not value else Secret(str(value))
+    found: Secret | None = _ask("read a secret", lambda ring: _secret(_read(ring, _service(name), field)))
+    return found
 
 
 def put(name: str, field: str, secret: Secret) -> None:
     """Keep a secret, replacing the one that was there.
 
     Raises:
-        CredentialsError: there is no keyring, or it fails, or does not keep what it is given.
+        CredentialsError: there is no keyring, or it fails, or does not keep what it is given; or it is a file of
+            plain text that nobody chose.
     """
+    what = f"the {field} of {name!r}"
+    if any("\ud800" <= char <= "\udfff" for char in secret.reveal()):
+        raise CredentialsError(f"{what} is no valid Unicode, and a keyring keeps text. Give it as UTF-8.")
     if why := problem():
-        raise CredentialsError(f"the {field} of {name!r} cannot be kept: {why}. {ADVICE}")
-    _ask("write", lambda keyring: keyring.set_password(f"{_SERVICE}:{name}", field, secret.reveal()), secret)
-    if get(name, field) != secret:
+        raise CredentialsError(f"{what} cannot be kept: {why}. Instead, {_VARIABLE}. {ADVICE}")
+    if _plain(backend_name()) and not _chosen():
         raise CredentialsError(
-            f"the keyring {backend_name()} did not keep the {field} of {name!r} as it was given. Use another keyring: "
+            f"{what} is not kept: the keyring that was found, {backend_name()}, is a file of plain text, and nobody "
+            f"chose it. Choose it with PYTHON_KEYRING_BACKEND if that is safe here, or another. {_INSTALL}"
+        )
+    _ask("keep a secret", lambda ring: ring.set_password(_service(name), field, secret.reveal()), secret)
+    if (kept := get(name, field)) != secret:
+        if kept is not None:
+            _ask("delete a secret", lambda ring: ring.delete_password(_service(name), field))
+        raise CredentialsError(
+            f"the keyring {backend_name()} does not keep {what} as it was given; nothing is kept. Use another keyring: "
             "d6tstore credentials doctor."
         )
-    _index({*names(), (name, field)})
+    if (name, field) not in (known := names()):
+        _index({*known, (name, field)})
 
 
 def delete(name: str, field: str) -> bool:
     """Forget a secret; False if there was none. Raises CredentialsError."""
-    if problem() or get(name, field) is None:
-        return False
-    _ask("delete", lambda keyring: keyring.delete_password(f"{_SERVICE}:{name}", field))
-    _index(names() - {(name, field)})
-    return True
+    known = names()
+    found = get(name, field) is not None
+    if found:
+        _ask("delete a secret", lambda ring: ring.delete_password(_service(name), field))
+    if (name, field) in known:
+        _index(known - {(name, field)})
+    return found
 
 
 def names() -> set[tuple[str, str]]:
     """Names and fields that were put into this keyring by us. Raises CredentialsError."""
-    if problem():
-        return set()
-    text = _ask("read", lambda keyring: keyring.get_password(_SERVICE, _INDEX))
-    try:
-        return {(str(name), str(field)) for name, field in json.loads(text or "[]")}
-    except (ValueError, TypeError):
-        return set()
-
-
-def _index(known: set[tuple[str, str]]) -> None:
-    text = json.dumps(sorted(known))
-    _ask("write", lambda keyring: keyring.set_password(_SERVICE, _INDEX, text))
+    found = set()
+    for piece in _ask("list its secrets", _pieces):
+        try:
+            found |= {(str(name), str(field)) for name, field in json.loads(piece)}
+        except (ValueError, TypeError):
+            continue  # somebody else's, or half of one: it is written anew with the next secret
+    return found
 
 
 def problem() -> str:
-    """Why there is no keyring to ask; empty if there is one."""
-    keyring = _keyring()
-    name = backend_name()
-    if name.startswith("keyring.backends.fail."):
-        return "no keyring is available on this machine"
-    if name.startswith("keyring.backends.null."):
-        return "the keyring is switched off"
-    if name.startswith("keyring.backends.chainer.") and not keyring.get_keyring().backends:
-        return "no keyring is available on this machine"
-    return ""
+    """Why there is no keyring to ask; empty if there is one. Raises CredentialsError."""
+    return str(_ask("say what it is", _absent))
 
 
 def status() -> Status:
@@ -97,67 +105,141 @@ def status() -> Status:
     name = backend_name()
     if why := problem():
         return Status(name, False, False, f"{why}. {_INSTALL}")
-    if "plaintext" in name.lower():
+    if _plain(name):
         return Status(name, True, False, f"it keeps secrets as plain text in a file. {_INSTALL}")
     return Status(name, True, True, "")
 
 
-_INSTALL = (
-    "On a desktop: install the Secret Service of it (GNOME Keyring, KWallet). On a headless Linux: run gnome-keyring "
-    "under dbus-run-session, or install an encrypted file as keyring (pip install keyrings.cryptfile) and choose it "
-    "with PYTHON_KEYRING_BACKEND. In containers and CI: set environment variables D6TSTORE_<NAME>_<FIELD>."
-)
-
-
 def backend_name() -> str:
-    """Module and class of the active keyring."""
-    kind = type(_keyring().get_keyring())
-    return f"{kind.__module__}.{kind.__qualname__}"
+    """Module and class of the active keyring; of a chain, those of its members too."""
+    return str(_ask("say what it is", _named))
 
 
-def _keyring() -> Any:
-    """The package, whose own settings may name a keyring that is not there."""
-    import keyring
+# ------------------------------------------------- what is asked of a keyring, in the thread that may hang
 
-    try:
-        _in_time("find the keyring", keyring.get_keyring)
-    except CredentialsError:
-        raise
-    except Exception as exc:  # noqa: BLE001 - whatever its settings lead to
-        raise CredentialsError(
-            f"the keyring cannot be loaded: {type(exc).__name__}: {exc}. Correct PYTHON_KEYRING_BACKEND or "
-            "keyringrc.cfg (`python -m keyring diagnose`), or set environment variables D6TSTORE_<NAME>_<FIELD>."
-        ) from None
-    return keyring
+
+def _service(name: str) -> str:
+    return f"{_SERVICE}:{name}"
+
+
+def _read(ring: Any, service: str, user: str) -> Any:
+    return None if _absent(ring) else ring.get_password(service, user)
+
+
+def _secret(text: Any) -> Secret | None:
+    return Secret(str(text)) if text else None  # here, so that no other thread sees the text
+
+
+def _pieces(ring: Any) -> list[str]:
+    found: list[str] = []
+    while len(found) < _PIECES and (piece := _read(ring, _SERVICE, _entry(len(found)))):
+        found.append(str(piece))
+    return found
+
+
+def _index(known: set[tuple[str, str]]) -> None:
+    pieces: list[list[tuple[str, str]]] = [[]]
+    for each in sorted(known):
+        if len(json.dumps([*pieces[-1], each])) > _PIECE and pieces[-1]:
+            pieces.append([])
+        pieces[-1].append(each)
+
+    def write(ring: Any) -> None:
+        for number in range(len(pieces), len(_pieces(ring))):
+            ring.delete_password(_SERVICE, _entry(number))
+        for number, piece in enumerate(pieces):
+            ring.set_password(_SERVICE, _entry(number), json.dumps(piece))
+
+    _ask("keep a name", write)
+
+
+def _entry(number: int) -> str:
+    return f"{_INDEX}{number or ''}"
+
+
+def _named(ring: Any) -> str:
+    kind = type(ring)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return f"{name} ({', '.join(map(_named, ring.backends))})" if _is(ring, "chainer") else name
+
+
+def _absent(ring: Any) -> str:
+    if _is(ring, "fail") or (_is(ring, "chainer") and not ring.backends):
+        return "no keyring is available on this machine"
+    return "the keyring is switched off" if _is(ring, "null") else ""
+
+
+def _is(ring: Any, kind: str) -> bool:
+    return type(ring).__module__ == f"keyring.backends.{kind}"
+
+
+def _plain(name: str) -> bool:
+    """Would a secret go into a file of plain text? A chain gives it to its first member."""
+    return "plaintext" in name.partition(",")[0].lower()
+
+
+def _chosen() -> bool:
+    """Did the user choose the keyring, or was it found?"""
+    from keyring.core import load_config
+
+    return bool(os.environ.get("PYTHON_KEYRING_BACKEND")) or bool(_ask("say what it is", lambda _: load_config()))
+
+
+# ------------------------------------------------------------------------------------------- asking
 
 
 def _ask(verb: str, action: Callable[[Any], Any], *secrets: Secret) -> Any:
-    """What the keyring answers. Its errors may hold secrets: their frames and texts stay here."""
-    keyring = _keyring()
-    failure: str
+    """What the active keyring answers. Its errors may hold secrets: their frames stay here, and those in their texts.
+
+    Raises:
+        CredentialsError: it cannot be loaded, fails, is locked, or does not answer.
+    """
+    import keyring  # here, for it takes as long to import as all the rest
+
+    found: list[Any] = []
+
+    def work() -> Any:
+        found.append(keyring.get_keyring())
+        return action(found[0])
+
     try:
-        return _in_time(verb, lambda: action(keyring))
-    except CredentialsError:
-        raise
-    except Exception as exc:  # noqa: BLE001 - any backend of anybody
-        failure = masked(f"{type(exc).__name__}: {exc}".removesuffix(": "), secrets)
-        locked = "locked" in type(exc).__name__.lower() or "dismissed" in str(exc).lower()
+        return _in_time(verb, work)
+    except _Failed as exc:
+        failure, locked = masked(exc.text, [*secrets, *_masters()]).rstrip("."), exc.locked
+    if not found:
+        raise CredentialsError(
+            f"the keyring cannot be loaded: {failure}. Correct PYTHON_KEYRING_BACKEND or keyringrc.cfg "
+            f"(`python -m keyring diagnose`), or {_VARIABLE}."
+        )
     cure = "Unlock it and try again" if locked else "Repair it (`d6tstore credentials doctor`)"
-    raise CredentialsError(
-        f"the keyring {backend_name()} could not {verb} a secret: {failure}. {cure}, or set the environment variable "
-        "D6TSTORE_<NAME>_<FIELD>."
-    )
+    name = f"{type(found[0]).__module__}.{type(found[0]).__qualname__}"
+    raise CredentialsError(f"the keyring {name} could not {verb}: {failure}. {cure}, or {_VARIABLE}.")
+
+
+def _masters() -> Iterable[Secret]:
+    """Passwords of keyrings, which the environment may hold for the package `keyring`."""
+    for variable, value in os.environ.items():
+        if value and re.fullmatch(r"KEYRING_PROPERTY_\w*(KEY|PASSWORD|SECRET|TOKEN)", variable):
+            yield Secret(value)
+
+
+class _Failed(Exception):
+    """What the keyring raised, as text."""
+
+    def __init__(self, exc: BaseException) -> None:
+        self.text = described(exc)
+        self.locked = "locked" in type(exc).__name__.lower() or "dismissed" in self.text.lower()
 
 
 def _in_time(verb: str, action: Callable[[], Any]) -> Any:
-    """Run something in a thread that may be left behind. CredentialsError: it takes too long."""
-    outcome: list[tuple[bool, Any]] = []
+    """Run something in a thread that may be left behind. _Failed: it raised. CredentialsError: it takes too long."""
+    outcome: list[tuple[_Failed | None, Any]] = []
 
     def work() -> None:
         try:
-            outcome.append((True, action()))
-        except BaseException as exc:  # noqa: BLE001 - handed to the caller
-            outcome.append((False, exc))
+            outcome.append((None, action()))
+        except BaseException as exc:  # noqa: BLE001 - of anybody's backend; one that exits must not end this process
+            outcome.append((_Failed(exc), None))
 
     wait = _wait()
     thread = threading.Thread(target=work, name="d6tstore-keyring", daemon=True)
@@ -165,13 +247,13 @@ def _in_time(verb: str, action: Callable[[], Any]) -> Any:
     thread.join(wait)
     if not outcome:
         raise CredentialsError(
-            f"the keyring did not answer within {wait:g} s ({verb}). It may wait for a window or a prompt that nobody "
-            "sees: unlock it, choose another (PYTHON_KEYRING_BACKEND), or set environment variables "
-            "D6TSTORE_<NAME>_<FIELD>. D6TSTORE_KEYRING_TIMEOUT sets the time limit."
+            f"the keyring did not answer within {wait:g} s (asked to {verb}). It may wait for a window or a prompt "
+            f"that nobody sees: unlock it, choose another (PYTHON_KEYRING_BACKEND), or {_VARIABLE}. "
+            "D6TSTORE_KEYRING_TIMEOUT sets the time limit."
         )
-    good, value = outcome[0]
-    if not good:
-        raise value
+    failed, value = outcome[0]
+    if failed is not None:
+        raise failed
     return value
 
 

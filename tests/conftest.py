@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import textwrap
 
@@ -11,6 +12,9 @@ import pytest
 
 import d6tstore
 from d6tstore import context
+
+# No test meets the keyring of whoever runs it: there is none, unless a test chooses one.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +29,22 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))  # profiles and the choice of a keyring
+    for variable in ("D6TSTORE_PROFILE", "D6TSTORE_STORE"):
+        monkeypatch.delenv(variable, raising=False)
     return tmp_path / "project"
+
+
+@pytest.fixture
+def keyring(tmp_path):
+    """An encrypted file of the test's own is the keyring of this process. Gives the file."""
+    import keyring as package
+    from keyring.backends.fail import Keyring as NoKeyring
+    from keyring_file import FileKeyring
+
+    package.set_keyring(FileKeyring(tmp_path / "keyring.cfg", "master of tests"))
+    yield tmp_path / "keyring.cfg"
+    package.set_keyring(NoKeyring())
 
 
 @pytest.fixture

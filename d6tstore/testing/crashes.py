@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import multiprocessing
+import os
 import random
 import threading
 import time
@@ -48,7 +49,7 @@ class CrashTests(Suite):
     def test_processes_write_and_read_at_once(self, shared_backend: Backend) -> None:
         values = [bytes([65 + i]) * (1000 + 70_000 * i) for i in range(3)]
         shared_backend.write("k", values[0])
-        with ProcessPoolExecutor(2, processes()) as pool:
+        with ProcessPoolExecutor(2, processes(), environment, (dict(os.environ),)) as pool:
             writers = [pool.submit(_write_often, shared_backend, values, self.rounds, i) for i in range(2)]
             reads = 0
             while not reads or not all(writer.done() for writer in writers):
@@ -114,12 +115,18 @@ def processes() -> Any:
     return context
 
 
+def environment(variables: dict[str, str]) -> None:
+    """Give a process the variables of this one: the small server has those of its start, perhaps no credentials."""
+    os.environ.update(variables)
+
+
 class Child:
     """Another process that does `work(tell, *args)`: what it tells is heard here, until it is killed."""
 
     def __init__(self, work: Callable[..., None], *args: Any) -> None:
         self._pipe, theirs = processes().Pipe(duplex=False)
-        self._process = processes().Process(target=_work, args=(theirs, work, *args), daemon=True)
+        given = theirs, dict(os.environ), work, *args
+        self._process = processes().Process(target=_work, args=given, daemon=True)
         self._process.start()
         theirs.close()
 
@@ -155,7 +162,8 @@ class _Raised(NamedTuple):
     text: str
 
 
-def _work(pipe: Any, work: Callable[..., None], *args: Any) -> None:
+def _work(pipe: Any, variables: dict[str, str], work: Callable[..., None], *args: Any) -> None:
+    environment(variables)
     try:
         work(pipe.send, *args)
     except Exception:  # noqa: BLE001 - it is told, whatever it is
