@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -52,7 +53,8 @@ def store(
         backend.hold(new, kept)
         return Output(new, name, derived(new))
     if isinstance(format, TableFormat):
-        return _store_frame(backend, format, name, format.to_arrow(value), key, old)
+        with stream.closing(value):
+            return _store_frame(backend, format, name, format.to_arrow(value), key, old)
     with Spool(backend) as spool:
         _dump(format, value, spool, backend)
         checksum, size = spool.checksum()
@@ -77,7 +79,8 @@ def _store_frame(
         refusal = backend.accepts(schema)
         if refusal is None:
             new = key("")
-            backend.write_table(new, hashed.reader())
+            with hashed.as_raised():
+                backend.write_table(new, hashed.reader())
             digest, rows = hashed.digest()
             if old is not None and _same(backend, old, digest, name):
                 backend.delete(new)
@@ -85,7 +88,8 @@ def _store_frame(
             return Output(new, name, digest, rows=rows, schema=encode_schema(schema), table=True)
         note = refusal
     with Spool(backend) as spool:
-        _dump(format, hashed.reader(), spool, backend)
+        with hashed.as_raised():
+            _dump(format, hashed.reader(), spool, backend)
         digest, rows = hashed.digest()
         if old is not None and _same(backend, old, digest, name):
             return _again(old, digest, rows, schema)
@@ -107,17 +111,36 @@ class _Hashed:
     def __init__(self, frame: pa.Table | pa.RecordBatchReader) -> None:
         self._frame = frame
         self._hasher = content.TableHasher(frame.schema)
+        self._raised: Exception | None = None
 
     def reader(self) -> pa.RecordBatchReader:
         """The batches. Reading them is what hashes them."""
         import pyarrow as pa
 
         frame = self._frame
-        batches = stream.reader(frame, _ROWS)
+        batches = self._drawn(stream.reader(frame, _ROWS))
         small = isinstance(frame, pa.Table) and frame.num_rows <= _ROWS
         return pa.RecordBatchReader.from_batches(
             frame.schema, self._inline(batches) if small else self._beside(batches)
         )
+
+    @contextlib.contextmanager
+    def as_raised(self) -> Iterator[None]:
+        """What the parts of the frame raise reaches the user as it is, whatever the writer makes of it."""
+        try:
+            yield
+        except Exception:
+            if self._raised is None:
+                raise
+        if self._raised is not None:
+            raise self._raised
+
+    def _drawn(self, batches: Any) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except Exception as exc:
+            self._raised = exc
+            raise
 
     def _inline(self, batches: Any) -> Iterator[pa.RecordBatch]:
         for batch in batches:

@@ -31,12 +31,14 @@ class ParquetFormat(TableFormat):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        from d6tstore_plugins.formats import encodings
+
         groups = _groups(batches)
         first = next(groups)
         categories = _Categories.of(first)
         first = categories.out(first)
         try:
-            with pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
+            with pq.ParquetWriter(file, first.schema, **encodings.choose(first, _GROUP)) as writer:
                 writer.write_table(first, _GROUP)
                 for group in groups:
                     writer.write_table(categories.out(group), _GROUP)
