@@ -24,7 +24,7 @@ OPERATORS = (*_COMPARE, "in", "not in")
 class Selection(NamedTuple):
     """Columns by their Arrow names, in the order asked for; conditions that all hold; the first rows.
 
-    NULL satisfies no condition but `("x", "==", None)`; `("x", "!=", None)` is the rest. NaN satisfies `!=` only.
+    NULL satisfies no condition but `("x", "==", None)`; `("x", "!=", None)` is the rest. NaN satisfies only `!=` and `not in`.
     Values have the type of their column. `Selection()` is all.
     """
 

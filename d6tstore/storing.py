@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -79,8 +78,7 @@ def _store_frame(
         refusal = backend.accepts(schema)
         if refusal is None:
             new = key("")
-            with hashed.as_raised():
-                backend.write_table(new, hashed.reader())
+            hashed.give_to(lambda batches: backend.write_table(new, batches))
             digest, rows = hashed.digest()
             if old is not None and _same(backend, old, digest, name):
                 backend.delete(new)
@@ -88,8 +86,7 @@ def _store_frame(
             return Output(new, name, digest, rows=rows, schema=encode_schema(schema), table=True)
         note = refusal
     with Spool(backend) as spool:
-        with hashed.as_raised():
-            _dump(format, hashed.reader(), spool, backend)
+        hashed.give_to(lambda batches: _dump(format, batches, spool, backend))
         digest, rows = hashed.digest()
         if old is not None and _same(backend, old, digest, name):
             return _again(old, digest, rows, schema)
@@ -124,16 +121,14 @@ class _Hashed:
             frame.schema, self._inline(batches) if small else self._beside(batches)
         )
 
-    @contextlib.contextmanager
-    def as_raised(self) -> Iterator[None]:
-        """What the parts of the frame raise reaches the user as it is, whatever the writer makes of it."""
+    def give_to(self, write: Callable[[pa.RecordBatchReader], None]) -> None:
+        """Write the frame. What its parts raise reaches the user as it is, whatever the writer makes of it."""
         try:
-            yield
+            return write(self.reader())
         except Exception:
             if self._raised is None:
                 raise
-        if self._raised is not None:
-            raise self._raised
+        raise self._raised
 
     def _drawn(self, batches: Any) -> Iterator[pa.RecordBatch]:
         try:

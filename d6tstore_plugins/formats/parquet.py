@@ -240,4 +240,4 @@ def _native(type_: Any, column: pa.ChunkedArray) -> bool:
     if not pa.types.is_dictionary(type_):
         return True
     text = pa.types.is_string(type_.value_type) or pa.types.is_large_string(type_.value_type)
-    return bool(text and column.num_chunks and column.chunk(0).dictionary.nbytes <= _NATIVE)
+    return bool(text and len(column) and column.chunk(0).dictionary.nbytes <= _NATIVE)

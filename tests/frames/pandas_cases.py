@@ -359,7 +359,9 @@ VALUES = {
     "index named as a label": indexed(pd.Index([3, 4], name="a")),
     "levels named as labels": indexed(pd.MultiIndex.from_tuples([(1, 2), (3, 4)], names=["a", "a"])),
     "only an index": pd.DataFrame(index=pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["n", "m"])),
-    "no rows of an index": indexed(pd.MultiIndex.from_arrays([pd.array([], "Int64"), pd.to_datetime([]).as_unit("us")])),
+    "no rows of an index": indexed(
+        pd.MultiIndex.from_arrays([pd.array([], "Int64"), pd.to_datetime([]).as_unit("us")])
+    ),
     "range from the end": indexed(pd.RangeIndex(9, 1, -3)),
     "range that ends early": indexed(pd.RangeIndex(0, 5, 2)),
     "range without rows": indexed(pd.RangeIndex(5, 5, 2)),
@@ -382,6 +384,7 @@ PARQUET = {
     "category of nothing": pd.DataFrame({"c": pd.Categorical([None, None])}),
     "category index": indexed(pd.CategoricalIndex(["p", "q"])),
     "category without rows": pd.DataFrame({"c": pd.Categorical([3, 1], categories=[3, 1, 2])})[:0],
+    "category of text without rows": pd.DataFrame({"c": pd.Categorical(["b", "a"], categories=["b", "a", "c"])})[:0],
     "period": pd.DataFrame({"p": pd.period_range("2020", periods=2, freq="M")}),
     "interval": pd.DataFrame({"p": pd.interval_range(0, 2)}),
     "period index": indexed(pd.period_range("2020", periods=2, freq="M")),
