@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from d6tstore import frames
+from d6tstore.frames import arrow
 from d6tstore.errors import SelectionError
 
 if TYPE_CHECKING:
@@ -97,6 +98,16 @@ class Selection(NamedTuple):
             return None
         return functools.reduce(operator.and_, [_expression(schema.field(c[0]).type, *c) for c in self.where])
 
+    @staticmethod
+    def filtered(table: pa.Table, test: Any) -> pa.Table:
+        """The rows of which an expression is true; of columns that Arrow itself cannot filter too."""
+        return arrow.filtered(table, test)
+
+    @staticmethod
+    def taken(table: pa.Table, rows: Any) -> pa.Table:
+        """Rows by their ascending numbers; of columns that Arrow itself cannot take them from too."""
+        return arrow.taken(table, rows)
+
     def apply(self, batches: pa.Table | pa.RecordBatchReader) -> pa.RecordBatchReader:
         """The part of batches that hold at least the columns that are needed, read as far as is needed.
 
@@ -115,7 +126,7 @@ class Selection(NamedTuple):
             for batch in batches.to_batches() if isinstance(batches, pa.Table) else batches:
                 table = pa.Table.from_batches([batch])
                 if test is not None:
-                    table = table.filter(test)
+                    table = self.filtered(table, test)
                 if left is not None:
                     table = table.slice(0, left)
                     left -= table.num_rows

@@ -57,9 +57,10 @@ def store(
     with Spool(backend) as spool:
         _dump(format, value, spool, backend)
         checksum, size = spool.checksum()
-        if old is not None and _same(backend, old, checksum, name):
+        suffix = format.suffix_of(value)
+        if old is not None and old.suffix == suffix and _same(backend, old, checksum, name):
             return old
-        new = key(format.suffix_of(value))
+        new = key(suffix)
         backend.write(new, spool.take())
     return Output(new, name, checksum, checksum, size)
 

@@ -75,6 +75,32 @@ def check_dictionary(name: str, values: pa.Array) -> None:
         )
 
 
+def filtered(table: pa.Table, test: Any) -> pa.Table:
+    """The rows of which an expression is true."""
+    import pyarrow as pa
+    from pyarrow import acero
+
+    try:
+        return table.filter(test)
+    except pa.ArrowNotImplementedError:  # views and runs
+        source = acero.Declaration("table_source", acero.TableSourceNodeOptions(table))
+        tested = acero.Declaration("project", acero.ProjectNodeOptions([test], ["true"]), [source])
+        return taken(table, tested.to_table(use_threads=False)["true"].fill_null(False).to_numpy().nonzero()[0])
+
+
+def taken(table: pa.Table, rows: Any) -> pa.Table:
+    """Some rows, by ascending numbers (an array)."""
+    import numpy as np
+    import pyarrow as pa
+
+    try:
+        return table.take(pa.array(rows))
+    except pa.ArrowNotImplementedError:
+        numbers = np.asarray(rows)
+        runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+        return pa.concat_tables(table.slice(run[0] if len(run) else 0, len(run)) for run in runs)
+
+
 def is_dictionary(type_: pa.DataType) -> bool:
     """Is a column of this type a dictionary, and not only what it holds?"""
     import pyarrow as pa

@@ -139,6 +139,8 @@ def _native(categories: Any) -> bool:
     import pandas as pd
 
     dtype = categories.dtype
+    if not len(categories):  # of which Arrow does not keep the type
+        return False
     return bool(dtype == pd.Index(["a"]).dtype != object or (isinstance(dtype, np.dtype) and dtype.kind in "iufbM"))
 
 

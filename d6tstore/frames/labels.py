@@ -29,7 +29,7 @@ def plain(labels: Any) -> tuple[Any, dict[str, Any] | None]:
         "".join(texts).encode()
     except UnicodeEncodeError as exc:
         raise refused(labels, f"have no UTF-8 ({exc.reason})") from None
-    unique = len(set(texts)) == len(texts)
+    unique = len(set(texts)) == len(texts) and labels.is_unique
     text = all(type(label) is str for label in labels)
     if usual and texts and unique and text and _texts(labels.names):
         return labels, None
@@ -71,6 +71,7 @@ def levels(index: Any) -> list[Any]:
 
     if not isinstance(index, pd.MultiIndex):
         return [index]
+    index = _unnamed(index)
     found = [index.get_level_values(i) for i in range(index.nlevels)]
     for i, dtype in enumerate(gaps(index)):
         if dtype:
@@ -116,13 +117,19 @@ def with_freqs(index: Any, found: list[str | None]) -> Any:
     """An index whose dates have their frequencies, as far as they still have."""
     import pandas as pd
 
+    names, index = index.names, _unnamed(index)
     for i, freq in enumerate(found):
         many = isinstance(index, pd.MultiIndex)
         level = (index.levels[i] if many else index)[:]
         with contextlib.suppress(ValueError, AttributeError):  # a part of the rows has none
             level.freq = freq
         index = index.set_levels(level, level=i, verify_integrity=False) if many else level
-    return index
+    return index.set_names(names)
+
+
+def _unnamed(index: Any) -> Any:
+    """An index whose levels go by their numbers, which could be names of others."""
+    return index.set_names([None] * index.nlevels)
 
 
 def compare(frame: pd.DataFrame, back: pd.DataFrame) -> None:

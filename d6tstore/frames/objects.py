@@ -64,7 +64,21 @@ def encode(values: Any, name: str) -> tuple[Any, dict[str, str]]:
         plain: Any = np.zeros(len(values), next(iter(kinds)))
         plain[slice(None) if missing is None else ~missing] = present
         return pa.array(plain, mask=missing, from_pandas=False), note
-    return pa.array(values, mask=missing, from_pandas=False), note
+    array = pa.array(values, mask=missing, from_pandas=False)
+    if (type_ := _solid(array.type)) != array.type and array.type != pa.null():
+        array = pa.array(values, type_, mask=missing, from_pandas=False)
+    return array, note
+
+
+def _solid(type_: Any) -> Any:
+    """A type in which lists hold something: pyarrow 26 breaks lists of nulls when it casts them."""
+    import pyarrow as pa
+
+    if pa.types.is_list(type_):
+        return pa.list_(_solid(type_.value_type))
+    if pa.types.is_struct(type_):
+        return pa.struct([(field.name, _solid(field.type)) for field in type_])
+    return pa.bool_() if pa.types.is_null(type_) else type_
 
 
 def decode(column: pa.ChunkedArray, note: dict[str, str]) -> Any:

@@ -12,60 +12,20 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from d6tstore.errors import FormatError
 from d6tstore.frames import columns, labels
+from d6tstore.frames.arrow import is_dictionary
+from d6tstore.frames.layout import KEY, Layout
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_KEY = b"d6tstore"
-_SPLIT = 1 << 26  # bytes of a table of which the columns are converted, and freed, one by one
+_SPLIT = 1 << 24  # bytes of a table whose columns are converted, and freed, one by one: each is a block of its own
+_BLOCKS = 100  # columns of such a table at most
 _ERRORS = (TypeError, ValueError, OverflowError, NotImplementedError)  # ArrowException is one of them or below
-
-
-class Layout(NamedTuple):
-    """What the metadata of a schema says of a pandas frame, as far as its columns are there."""
-
-    described: dict[str, Any]
-    notes: dict[str, Any]
-    levels: list[str]
-    fields: list[str]
-
-    @classmethod
-    def of(cls, schema: pa.Schema) -> Layout:
-        """Read it. ValueError, TypeError or KeyError: it was altered."""
-        metadata = schema.metadata or {}
-        described = json.loads(metadata.get(b"pandas", b"{}"))
-        present = set(schema.names)
-        levels = [name for name in described.get("index_columns", []) if isinstance(name, str) and name in present]
-        known = set(levels)
-        fields = [name for name in schema.names if name not in known]
-        return cls(described, json.loads(metadata.get(_KEY, b"{}")), levels, fields)
-
-    def entries(self) -> dict[str, Any]:
-        """What pandas notes of each column, by its Arrow name."""
-        return {entry["field_name"]: entry for entry in self.described.get("columns", [])}
-
-    def ranged(self) -> dict[str, Any] | None:
-        """What pandas notes of a RangeIndex; None if the index is none."""
-        return next((each for each in self.described.get("index_columns", []) if isinstance(each, dict)), None)
-
-    def labels(self) -> Any:
-        """Labels of the columns that are there; None if they are what pyarrow makes them."""
-        if (note := self.notes.get("labels")) is None:
-            return None
-        places = {name: i for i, name in enumerate(self.entries())}
-        return labels.decode(note, [places[field] for field in self.fields])
-
-    def names(self) -> list[Any]:
-        """Names of the levels that are there."""
-        entries = self.entries()
-        noted = self.notes.get("names")
-        stored = self.described.get("index_columns", [])
-        return [labels.name_of(noted[stored.index(n)]) if noted else entries[n]["name"] for n in self.levels]
 
 
 def to_arrow(value: Any) -> pa.Table | None:
@@ -88,7 +48,7 @@ def to_arrow(value: Any) -> pa.Table | None:
     table = _indexed(table, value.index, described, notes)
     metadata = {**table.schema.metadata, b"pandas": json.dumps(described).encode()}
     if notes:
-        metadata[_KEY] = json.dumps(notes, separators=(",", ":")).encode()
+        metadata[KEY] = json.dumps(notes, separators=(",", ":")).encode()
     table = table.replace_schema_metadata(metadata)
     _compare(value, table)
     return table
@@ -109,7 +69,7 @@ def fields(schema: pa.Schema) -> tuple[list[tuple[Any, str]], list[tuple[Any, st
     layout = Layout.of(schema)
     found = layout.labels()
     if found is None:
-        found = _values(schema.empty_table().select(layout.fields), layout, {}).columns
+        found = layout.fields if layout.plain() else _values(schema.empty_table().select(layout.fields), layout, {})
     return list(zip(found, layout.fields, strict=True)), list(zip(layout.names(), layout.levels, strict=True))
 
 
@@ -137,6 +97,8 @@ def _stored(plain: pd.DataFrame, names: list[str]) -> tuple[pa.Table, dict[str, 
     for i, note in noted.items():
         if "object" in note or "arrow" in note:  # names of dtypes that pandas would not know
             described["columns"][i]["numpy_type"] = "object"
+        elif "floats" in note:
+            described["columns"][i]["numpy_type"] = note["floats"]
     notes = {table.column_names[i]: note for i, note in noted.items()}
     return table, described, {"columns": notes} if notes else {}
 
@@ -197,11 +159,25 @@ def _values(table: pa.Table, layout: Layout, notes: dict[str, Any]) -> pd.DataFr
     schema = pa.schema([pa.field(f, c.type) for f, c in zip(table.column_names, found, strict=True)])
     if layout.described:
         schema = schema.with_metadata({b"pandas": json.dumps(described).encode()})
-    frame: pd.DataFrame = pa.table(found, schema=schema).to_pandas()
+    # Column by column is faster and needs less memory; frames of many small blocks would be slow to work with.
+    large = table.nbytes >= _SPLIT and len(found) <= _BLOCKS
+    found = [_cut(c) if large or is_dictionary(c.type) else c for c in found]
+    copied = pa.table(found, schema=schema)
+    del found
+    frame: pd.DataFrame = copied.to_pandas(split_blocks=large, self_destruct=large)
     for i, note in noted.items():
         values = columns.decode(table.column(i), note)
         frame.isetitem(i, pd.Series(values, frame.index, dtype=values.dtype))
     return frame
+
+
+def _cut(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The same column in two chunks: of one without nulls pandas would get the memory of Arrow, which is read-only."""
+    import pyarrow as pa
+
+    if column.num_chunks != 1 or column.null_count:
+        return column
+    return pa.chunked_array([column.slice(0, 1).chunk(0), column.slice(1).chunk(0)])
 
 
 def _index(table: pa.Table, layout: Layout, notes: dict[str, Any]) -> Any:
@@ -233,8 +209,10 @@ def _foreign(table: pa.Table, layout: Layout) -> dict[str, columns.Note]:
     for field, column in zip(table.schema, table.columns, strict=True):
         said = entries.get(field.name, {}).get("numpy_type", "bool")
         kind = str(field.type)
-        if kind == "time64[ns]":
+        if kind == "time64[ns]" and field.name not in entries:
             notes[field.name] = {"arrow": True}
+        elif field.name not in entries and _holds_gaps(column):
+            notes[field.name] = {"object": "python"}
         elif not column.null_count or not re.fullmatch(r"u?int\d+|bool", said):
             continue
         elif pa.types.is_integer(field.type):
@@ -242,6 +220,17 @@ def _foreign(table: pa.Table, layout: Layout) -> dict[str, columns.Note]:
         elif pa.types.is_boolean(field.type):
             notes[field.name] = {"dtype": "boolean"}
     return notes
+
+
+def _holds_gaps(column: Any) -> bool:
+    """Are there nulls among whole numbers in lists, which pandas would make floats?"""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    inner = column
+    while isinstance(inner.type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+        inner = pc.list_flatten(inner)
+    return inner is not column and pa.types.is_integer(inner.type) and inner.null_count > 0
 
 
 def _compare(frame: pd.DataFrame, table: pa.Table) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from d6tstore.errors import FormatError
-from d6tstore.frames import arrow
+from d6tstore.frames import arrow, layout
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +67,7 @@ def joined(parts: Iterator[Any], convert: Callable[[Any], pa.Table]) -> pa.Recor
     schema = tables[0].schema
 
     def batches() -> Iterator[pa.RecordBatch]:
-        yield from tables.pop().to_batches() or reader(schema.empty_table())
+        yield from reader(tables.pop())
         number = 2
         with contextlib.suppress(StopIteration):
             while True:  # no variable may hold a part while the next one is made
@@ -92,6 +92,8 @@ def _one_dictionary(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Ite
 
     A batch without rows has any dictionaries, and is left out if there are others.
     """
+    import pyarrow as pa
+
     coded = [i for i, field in enumerate(schema) if _holds_dictionary(field.type)]
     known: dict[int, list[pa.Array]] = {}
     empty = None
@@ -113,7 +115,7 @@ def _one_dictionary(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Ite
                 )
         yield batch
         empty = False
-    if empty:
+    if isinstance(empty, pa.RecordBatch):
         yield empty
 
 
@@ -154,6 +156,7 @@ def _alike(table: pa.Table, schema: pa.Schema, number: int) -> pa.Table:
     """A later part with the types of the first; only what changes no value is converted."""
     import pyarrow as pa
 
+    layout.check_part(table.schema, schema, number)
     if table.schema.names != schema.names:
         raise FormatError(
             f"part {number} of the frame has the columns {table.schema.names}, the first part has {schema.names}. "
@@ -198,6 +201,8 @@ def _fits(new: Any, old: Any) -> bool:
         return old in (pa.float32(), pa.float64()) or (
             wider and (types.is_unsigned_integer(new) or types.is_signed_integer(old))
         )
+    if types.is_decimal(new) and types.is_decimal(old):
+        return bool(old.scale >= new.scale and old.precision - old.scale >= new.precision - new.scale)
     if types.is_floating(new):
         return bool(types.is_floating(old) and old.bit_width > new.bit_width)
     if types.is_dictionary(new):

@@ -28,8 +28,9 @@ class FeatherFormat(TableFormat):
 
         options = pa.ipc.IpcWriteOptions(compression=_COMPRESSION)
         with pa.ipc.new_file(file, batches.schema, options=options) as writer:
-            for batch in batches:
+            for batch in batches if batches.schema.names else ():  # no columns, no rows
                 try:
+                    batch.validate(full=True)  # as when it is read
                     writer.write_batch(batch)
                 except pa.ArrowException as exc:
                     raise FormatError(
@@ -68,7 +69,12 @@ class FeatherArrowFormat(FeatherFormat):
 
 
 def _alike(table: pa.Table, schema: pa.Schema | None) -> pa.Table:
-    return table if schema is None or table.schema.equals(schema, check_metadata=True) else table.cast(schema)
+    table.validate(full=True)  # altered bytes may be text that ends behind the end, and kill the process
+    if schema is None or table.schema.equals(schema, check_metadata=True):
+        return table
+    if not table.schema.equals(schema):
+        raise ValueError(f"the columns are {table.schema}, the record says {schema}")
+    return table.replace_schema_metadata(schema.metadata)
 
 
 @contextlib.contextmanager

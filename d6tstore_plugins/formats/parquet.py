@@ -127,13 +127,13 @@ def _group(parquet: Any, group: int, selection: Selection, test: Any, limit: int
     tested = parquet.read_row_group(group, selection.tested)
     row = max(tested.column_names, key=len) + "#"  # a name that no column has
     numbered = tested.append_column(row, pa.array(np.arange(tested.num_rows)))
-    found = numbered.filter(test).slice(0, limit)
+    found = selection.filtered(numbered, test).slice(0, limit)
     others = [name for name in needed if name not in tested.column_names]
     if not others or not found.num_rows:
         return found if not others else parquet.schema_arrow.empty_table()
     rest = parquet.read_row_group(group, others)
     if found.num_rows < rest.num_rows:
-        rest = rest.take(found[row])
+        rest = selection.taken(rest, found[row])
     for name in selection.tested:
         rest = rest.append_column(found.schema.field(name), found[name])
     return rest.replace_schema_metadata(parquet.schema_arrow.metadata)
@@ -142,7 +142,13 @@ def _group(parquet: Any, group: int, selection: Selection, test: Any, limit: int
 def _cast(table: pa.Table, schema: pa.Schema | None) -> pa.Table:
     if schema is None or table.schema.equals(schema, check_metadata=True):
         return table
-    return table.cast(schema)
+    import pyarrow as pa
+
+    # Each by itself: the cast of a list of nulls to its own type breaks it (pyarrow 26).
+    if table.column_names != schema.names:
+        raise ValueError(f"the columns are {table.column_names}, the record says {schema.names}")
+    pairs = zip(table.columns, schema.types, strict=True)
+    return pa.table([column if column.type == type_ else column.cast(type_) for column, type_ in pairs], schema=schema)
 
 
 @contextlib.contextmanager

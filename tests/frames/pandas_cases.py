@@ -6,7 +6,6 @@ refused by all of them.
 
 import datetime as dt
 import decimal
-import itertools
 import zoneinfo
 
 import numpy as np
@@ -58,6 +57,7 @@ def same_frame(a, b):
     for old, new in [(a.index, b.index), (a.columns, b.columns)]:
         assert type(old) is type(new) and old.names == new.names and old.nlevels == new.nlevels
         assert getattr(old, "freq", None) == getattr(new, "freq", None)
+        old, new = (each.set_names([None] * each.nlevels) for each in (old, new))  # numbers could be names
         for i in range(old.nlevels):
             _same_values(old.get_level_values(i), new.get_level_values(i))
     for i in range(a.shape[1]):
@@ -69,7 +69,7 @@ def _typed(frame):
     """Without what the pandas of the day cannot compare: objects, which may hold NaN, and nested values."""
     frame = frame.copy(deep=False)
     for i, dtype in enumerate(frame.dtypes):
-        if dtype == object or isinstance(dtype, pd.ArrowDtype):
+        if dtype == "object" or isinstance(dtype, pd.ArrowDtype):
             frame.isetitem(i, 0)
     return frame
 
@@ -349,6 +349,10 @@ VALUES = {
     "object index with None": indexed(pd.Index(["x", None], dtype=object)),
     "object index with NaN": indexed(pd.Index(["x", NAN], dtype=object)),
     "index of Timestamps": indexed(pd.Index([pd.Timestamp("2020"), pd.NaT], dtype=object)),
+    "levels with the numbers of others": indexed(
+        pd.MultiIndex.from_arrays([[1, 2], ["x", "y"], [1.5, 2]], names=[1, 2, 0])
+    ),
+    "labels with the numbers of others": labelled(pd.MultiIndex.from_arrays([[1, 2], ["x", "y"]], names=[1, 0])),
     "levels of nullable and text": indexed(
         pd.MultiIndex.from_arrays([pd.array([1, None], "Int64"), ["x", None], [NAN, 1.5]], names=["n", 7, None])
     ),
