@@ -110,7 +110,7 @@ def gzip(bench, title, found, save):
     for what, ours, theirs in (("time", save["d6tstore"], save["d6tflow"]), ("size", *sizes(found))):
         text = f"{theirs:.2f} s" if what == "time" else f"{theirs / 1e6:.1f} MB"
         if what == "size":
-            bench.ratio(f"{title}: size, d6tstore / d6tflow", text, ours / theirs, most=1)
+            bench.ratio(f"{title}: size, d6tstore / d6tflow", text, round(ours / theirs, 2), most=1)
         elif title.rpartition(" ")[2] in NO_GAIN:
             floor = f"encoder alone {theirs / save['uncompressed']:.1f}x"
             bench.line(f"{title}: time, d6tflow / d6tstore", text, f"{theirs / ours:.1f}x", floor)

@@ -151,7 +151,10 @@ def _find(label: Any, *named: list[tuple[Any, str]]) -> list[str]:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+    try:
+        return isinstance(a, bool) == isinstance(b, bool) and (a is b or bool(a == b))
+    except TypeError:  # one of them is NA, which nothing equals
+        return False
 
 
 def _condition(item: Any, schema: pa.Schema, *named: list[tuple[Any, str]]) -> tuple[str, str, Any]:

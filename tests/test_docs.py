@@ -111,6 +111,8 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name):
+    if name.rpartition(".")[2] in ("keras", "torch"):
+        pytest.importorskip(name.rpartition(".")[2], reason="a large library: scripts/env --group models")
     module = importlib.import_module(name)
     # Classes of an example belong to the user, not to the module that documents them.
     names = {**vars(module), "__name__": "__main__"}

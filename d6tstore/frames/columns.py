@@ -68,7 +68,9 @@ def decode(column: pa.ChunkedArray, note: Note) -> Any:
     if "dtype" in note:
         nullable: Any = pd.api.types.pandas_dtype(note["dtype"])
         return nullable.__from_arrow__(column)
-    return pd.arrays.ArrowExtensionArray(column.unify_dictionaries())
+    if "arrow" in note:
+        return pd.arrays.ArrowExtensionArray(column.unify_dictionaries())
+    raise ValueError(f"a column with the note {note}")
 
 
 def to_json(values: Any, name: str) -> Note:

@@ -34,7 +34,7 @@ def plain(labels: Any) -> tuple[Any, dict[str, Any] | None]:
     if usual and texts and unique and text and _texts(labels.names):
         return labels, None
     note = _encoded(labels)
-    if unique and (text or all(map(_readable, levels(labels)))) and _texts(labels.names):
+    if unique and all(map(_readable, levels(labels))) and _texts(labels.names):
         return labels, note
     return pd.Index(columns.unique(texts), dtype=object), note
 
@@ -195,9 +195,11 @@ def _texts(names: Iterable[Any]) -> bool:
 
 def _readable(level: Any) -> bool:
     import numpy as np
+    import pandas as pd
 
     numbers = isinstance(level.dtype, np.dtype) and level.dtype.kind in "iuf"
-    return numbers or all(type(label) is str for label in level)
+    texts = isinstance(level.dtype, np.dtype | pd.StringDtype) and all(type(label) is str for label in level)
+    return numbers or texts
 
 
 def _alike(a: Any, b: Any) -> bool:

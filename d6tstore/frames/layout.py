@@ -116,7 +116,7 @@ def check_part(part: pa.Schema, first: pa.Schema, number: int) -> None:
         if "floats" in note:  # of which this part has no NaN
             noted = noted or note
         nothing = str(part.field(field).type) == "null" and "object" in note and "object" in noted
-        if (noted != note or a != b) and not numbers and not nothing:
+        if (noted != note or (a != b and not numbers)) and not nothing:
             raise FormatError(
                 f"{column} is {_kind(noted, a)} {here}, and {_kind(note, b)} in the first. Give every part the same "
                 "dtypes: df.astype(...), or read_csv(dtype=...)."

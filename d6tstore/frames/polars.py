@@ -51,7 +51,7 @@ def from_arrow(table: pa.Table) -> pl.DataFrame:
     """The DataFrame that a table holds, whatever frame it was; an index is columns. FormatError: polars has no such."""
     try:
         notes = json.loads((table.schema.metadata or {}).get(_KEY, b"{}")).get("polars", {})
-        found = pl.DataFrame([_series(name, table[name]) for name in table.column_names])
+        found = pl.DataFrame({name: _series(name, table[name]) for name in table.column_names})
         dtypes = {name: _dtype(notes[name], dtype) for name, dtype in found.schema.items() if name in notes}
         return found.cast(dtypes) if dtypes else found  # type: ignore[arg-type]
     except (*_FAILURES, KeyError, AttributeError) as exc:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from d6tstore.selection import Selection
 
 _CATEGORIES = b"d6tstore.categories"
-_GROUP = 1 << 18  # rows of a row group
+_GROUP = 1 << 19  # rows of a row group
 _LARGE = 1 << 28  # bytes in memory that close a row group early
 _NATIVE = 1 << 19  # bytes of categories that parquet may keep as its dictionary: it gives up at twice that
 
