@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from d6tstore import frames
-from d6tstore.frames import arrow
 from d6tstore.errors import SelectionError
+from d6tstore.frames import arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,8 +25,8 @@ OPERATORS = (*_COMPARE, "in", "not in")
 class Selection(NamedTuple):
     """Columns by their Arrow names, in the order asked for; conditions that all hold; the first rows.
 
-    NULL satisfies no condition but `("x", "==", None)`; `("x", "!=", None)` is the rest. NaN satisfies only `!=` and `not in`.
-    Values have the type of their column. `Selection()` is all.
+    NULL satisfies no condition but `("x", "==", None)`; `("x", "!=", None)` is the rest. NaN satisfies only `!=`
+    and `not in`. Values have the type of their column. `Selection()` is all.
     """
 
     columns: list[str] | None = None

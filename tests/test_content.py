@@ -24,8 +24,7 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d6tstore import content
-from d6tstore import frames
+from d6tstore import content, frames
 from d6tstore.content import TableHasher, of_bytes, of_file, of_table
 from d6tstore.errors import FormatError
 
@@ -479,7 +478,8 @@ def test_the_end_of_a_range_follows_from_the_rows():
     parts = pa.concat_tables([first, pa.table({"a": [2, 3]}).cast(first.schema)])
     assert parts.schema.metadata != whole.schema.metadata and of_table(parts) == of_table(whole)
     assert frame_hash({"a": [1]}, index=pd.RangeIndex(1)) != frame_hash({"a": [1]}, index=pd.RangeIndex(1, 2))
-    assert frame_hash(index=range(2)) != frame_hash(index=range(3))  # there are no columns, so the rows are nowhere else
+    # Without columns the rows are nowhere else.
+    assert frame_hash(index=range(2)) != frame_hash(index=range(3))
 
 
 def test_labels_that_only_notes_tell_apart():

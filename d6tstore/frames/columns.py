@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,32 @@ def decode(column: pa.ChunkedArray, note: Note) -> Any:
     raise ValueError(f"a column with the note {note}")
 
 
+def foreign(table: pa.Table, entries: dict[str, Any]) -> dict[str, Note]:
+    """Notes on columns that pyarrow would change: whole numbers with nulls, times of nanoseconds.
+
+    Args:
+        table: of which pandas describes not all columns, or has described others.
+        entries: what it says, by their names.
+    """
+    import pyarrow as pa
+
+    notes: dict[str, Note] = {}
+    for field, column in zip(table.schema, table.columns, strict=True):
+        said = entries.get(field.name, {}).get("numpy_type", "bool")
+        kind = str(field.type)
+        if kind == "time64[ns]" and field.name not in entries:
+            notes[field.name] = {"arrow": True}
+        elif field.name not in entries and _holds_gaps(column):
+            notes[field.name] = {"object": "python"}
+        elif not column.null_count or not re.fullmatch(r"u?int\d+|bool", said):
+            continue
+        elif pa.types.is_integer(field.type):
+            notes[field.name] = {"dtype": kind.replace("int", "Int").replace("u", "U")}
+        elif pa.types.is_boolean(field.type):
+            notes[field.name] = {"dtype": "boolean"}
+    return notes
+
+
 def to_json(values: Any, name: str) -> Note:
     """A few values, such as labels and categories, of any dtype as JSON. Raises as `encode`."""
     import pandas as pd
@@ -124,6 +151,17 @@ def unique(texts: Iterable[str]) -> list[str]:
 def is_json(value: Any) -> bool:
     """Is a label text, a number, a bool, None, or a tuple of these?"""
     return type(value) in _JSON or (type(value) is tuple and all(type(part) in _JSON for part in value))
+
+
+def _holds_gaps(column: Any) -> bool:
+    """Are there nulls among whole numbers in lists, which pandas would make floats?"""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    inner = column
+    while isinstance(inner.type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+        inner = pc.list_flatten(inner)
+    return inner is not column and pa.types.is_integer(inner.type) and inner.null_count > 0
 
 
 def _with_nan(values: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +133,7 @@ def _indexed(table: pa.Table, index: Any, described: dict[str, Any], notes: dict
 
 def _from_arrow(table: pa.Table) -> pd.DataFrame:
     layout = Layout.of(table.schema)
-    notes = {**_foreign(table, layout), **layout.notes.get("columns", {})}
+    notes = {**columns.foreign(table, layout.entries()), **layout.notes.get("columns", {})}
     frame = _values(table.select(layout.fields) if layout.levels else table, layout, notes)
     found = layout.labels()
     if found is not None:
@@ -198,39 +197,6 @@ def _index(table: pa.Table, layout: Layout, notes: dict[str, Any]) -> Any:
     else:
         index = found[0].set_names(names)
     return labels.with_freqs(index, layout.notes["freqs"]) if "freqs" in layout.notes else index
-
-
-def _foreign(table: pa.Table, layout: Layout) -> dict[str, columns.Note]:
-    """Notes on columns that pandas does not describe, and that pyarrow would change."""
-    import pyarrow as pa
-
-    entries = layout.entries()
-    notes: dict[str, columns.Note] = {}
-    for field, column in zip(table.schema, table.columns, strict=True):
-        said = entries.get(field.name, {}).get("numpy_type", "bool")
-        kind = str(field.type)
-        if kind == "time64[ns]" and field.name not in entries:
-            notes[field.name] = {"arrow": True}
-        elif field.name not in entries and _holds_gaps(column):
-            notes[field.name] = {"object": "python"}
-        elif not column.null_count or not re.fullmatch(r"u?int\d+|bool", said):
-            continue
-        elif pa.types.is_integer(field.type):
-            notes[field.name] = {"dtype": kind.replace("int", "Int").replace("u", "U")}
-        elif pa.types.is_boolean(field.type):
-            notes[field.name] = {"dtype": "boolean"}
-    return notes
-
-
-def _holds_gaps(column: Any) -> bool:
-    """Are there nulls among whole numbers in lists, which pandas would make floats?"""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    inner = column
-    while isinstance(inner.type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
-        inner = pc.list_flatten(inner)
-    return inner is not column and pa.types.is_integer(inner.type) and inner.null_count > 0
 
 
 def _compare(frame: pd.DataFrame, table: pa.Table) -> None:

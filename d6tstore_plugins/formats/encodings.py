@@ -88,9 +88,7 @@ def _leaves(columns: list[list[pa.Array]]) -> Iterator[list[pa.Array]]:
         elif pa.types.is_struct(kind):
             yield from _leaves([[part.field(i) for part in slices] for i in range(kind.num_fields)])
         elif pa.types.is_map(kind):
-            used = [slice(part.offsets[0].as_py(), part.offsets[-1].as_py()) for part in slices]  # keys are not sliced
-            yield from _leaves([[part.keys[at] for part, at in zip(slices, used, strict=True)]])
-            yield from _leaves([[part.items[at] for part, at in zip(slices, used, strict=True)]])
+            yield from _leaves([[part.keys for part in slices], [part.items for part in slices]])
         elif pa.types.is_nested(kind):
             yield from _leaves([[part.flatten() for part in slices]])
         else:

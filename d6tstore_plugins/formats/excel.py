@@ -155,7 +155,7 @@ def _values(field: pa.Field, column: pa.Array, other: str) -> list[Any]:
     for value in values:
         if value == "":
             raise FormatError(
-                f"column {name!r} holds '', which is NULL for Excel. Make it NULL (x.replace('', None)), or use {other}."
+                f"column {name!r} holds '', NULL to Excel. Make it so (x.replace('', None)) or use {other}."
             )
         if isinstance(value, str) and (problem := _bad_text(value)):
             raise FormatError(f"column {name!r} holds a text that {problem}. Change it, or use {other}.")

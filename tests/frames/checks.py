@@ -14,7 +14,7 @@ from d6tstore.errors import FormatError
 from d6tstore.testing.formats import _dumped, _loaded, _table, _task
 
 
-def check_any_frame(format, kinds=ALL, examples=100, also=lambda frame, target: None):
+def check_any_frame(format, kinds=ALL, examples=60, also=lambda frame, target: None):
     """A generated frame comes back equal or is refused: as bytes, from a store, and when it was saved in parts.
 
     `also` is called with each frame that was saved, and its target.

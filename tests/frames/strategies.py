@@ -141,10 +141,18 @@ def _categorical(values, make):
     return pd.Categorical.from_codes(codes, pd.Index(make(present), tupleize_cols=False), ordered=len(values) % 2 == 0)
 
 
+def _periods(values):
+    return pd.array([pd.NaT if i is None else pd.Period(ordinal=i, freq="M") for i in values], "period[M]")
+
+
+def _intervals(values):
+    return pd.IntervalIndex.from_tuples([(i, i + 2) for i in values], "both", dtype="interval[int64, both]").array
+
+
 NESTED = {
     **CATEGORIES,
-    "period": (st.none() | whole(16), lambda v: pd.array([pd.NaT if i is None else pd.Period(ordinal=i, freq="M") for i in v], "period[M]")),
-    "interval": (whole(16), lambda v: pd.IntervalIndex.from_tuples([(i, i + 2) for i in v], "both", dtype="interval[int64, both]").array),
+    "period": (st.none() | whole(16), _periods),
+    "interval": (whole(16), _intervals),
     "bytes": (st.none() | st.binary(max_size=4), _objects),
     "lists": (st.none() | st.lists(st.none() | FLOATS, max_size=3), _objects),
     "lists of text": (st.none() | st.lists(st.none() | TEXT, max_size=3), _objects),
@@ -158,13 +166,33 @@ NESTED = {
         st.none() | st.dictionaries(TEXT, st.none() | FLOATS, max_size=2).map(lambda d: list(d.items())),
         _arrow(pa.map_(pa.string(), pa.float64())),
     ),
-}  # fmt: skip
+}
 ALL = PLAIN | NESTED
 INDEXED = [
-    "int8", "int64", "uint64", "float64", "float32", "bool", "str", "string", "Int64", "boolean", "datetime ns", "datetime Berlin",
-    "timedelta", "arrow int8", "arrow decimal", "object text", "object int", "object date", "category of text",
-    "category of intervals", "category of objects", "period", "interval",
-]  # fmt: skip
+    "int8",
+    "int64",
+    "uint64",
+    "float64",
+    "float32",
+    "bool",
+    "str",
+    "string",
+    "Int64",
+    "boolean",
+    "datetime ns",
+    "datetime Berlin",
+    "timedelta",
+    "arrow int8",
+    "arrow decimal",
+    "object text",
+    "object int",
+    "object date",
+    "category of text",
+    "category of intervals",
+    "category of objects",
+    "period",
+    "interval",
+]
 """Kinds of columns that are tried as levels of an index too."""
 
 

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 from frames.checks import check_any_frame
 from frames.pandas_cases import NAN, PARQUET, VALUES, indexed, labelled, objects, same_frame, same_value
-from frames.strategies import ALL
 
 import d6tstore
 from d6tstore import content, frames, registry
@@ -54,7 +53,7 @@ def missing(label):
 
 
 def test_any_frame_comes_back_equal():
-    check_any_frame(FORMAT, ALL, 90, half)
+    check_any_frame(FORMAT, also=half)
 
 
 @pytest.mark.parametrize("name", FULL)
@@ -138,19 +137,38 @@ def category(*values, categories):
 
 
 PARTS = {
-    "null marks": (objects("a"), objects("a", NAN), "column 'o' marks missing values by nan in part 2.*None in the first"),
+    "null marks": (
+        objects("a"),
+        objects("a", NAN),
+        "column 'o' marks missing values by nan in part 2.*None in the first",
+    ),
     "null marks of nothing": (objects("a"), objects(NAN), "column 'o' marks missing values by nan in part 2"),
     "nullable": (
-        pd.DataFrame({"a": [1]}), pd.DataFrame({"a": pd.array([1, None], "Int64")}), "'a' is Int64 in part 2.*int64.*astype"
+        pd.DataFrame({"a": [1]}),
+        pd.DataFrame({"a": pd.array([1, None], "Int64")}),
+        "'a' is Int64 in part 2.*int64.*astype",
     ),
-    "not nullable": (pd.DataFrame({"a": pd.array([1], "Int64")}), pd.DataFrame({"a": [1]}), "'a' is int64 in part 2.*Int64"),
+    "not nullable": (
+        pd.DataFrame({"a": pd.array([1], "Int64")}),
+        pd.DataFrame({"a": [1]}),
+        "'a' is int64 in part 2.*Int64",
+    ),
     "strings": (pd.DataFrame({"o": ["a"]}), objects("a"), r"'o' is object \(python\) in part 2.*and str in the first"),
     "objects": (objects(1), objects(np.int64(1)), r"object \(numpy\) in part 2"),
     "floats": (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [0.5]}), "'a' is double in part 2.*int64 in the first"),
-    "categories": (category("a", categories=["a"]), category("b", categories=["b"]), "categories of column 'c' change.*Categ"),
-    "order": (category("a", categories=["a", "b"]), category("b", categories=["b", "a"]), "categories of column 'c' change"),
+    "categories": (
+        category("a", categories=["a"]),
+        category("b", categories=["b"]),
+        "categories of column 'c' change.*Categ",
+    ),
+    "order": (
+        category("a", categories=["a", "b"]),
+        category("b", categories=["b", "a"]),
+        "categories of column 'c' change",
+    ),
     "bins": (
-        pd.DataFrame({"c": pd.cut([1, 2], [0, 1, 2])}), pd.DataFrame({"c": pd.cut([1, 2], [0, 1, 3])}),
+        pd.DataFrame({"c": pd.cut([1, 2], [0, 1, 2])}),
+        pd.DataFrame({"c": pd.cut([1, 2], [0, 1, 3])}),
         "column 'c' is of the categories.* in part 2",
     ),
     "index": (indexed([1, 2]), indexed(pd.RangeIndex(2)), "the index is another in part 2.*RangeIndex.*reset_index"),
@@ -160,14 +178,23 @@ PARTS = {
     "levels": (indexed([1, 2]), indexed(pd.MultiIndex.from_tuples([(1, 2)])), "the index is another in part 2"),
     "gaps": (
         indexed(pd.MultiIndex.from_tuples([(1, "a")])),
-        indexed(pd.MultiIndex(levels=[[1], ["a"]], codes=[[-1], [0]])), "Int64 in part 2.*int64 in the first",
+        indexed(pd.MultiIndex(levels=[[1], ["a"]], codes=[[-1], [0]])),
+        "Int64 in part 2.*int64 in the first",
     ),
     "labels": (labelled([1, "1"]), labelled(["1", 1]), "labels of the columns are others in part 2.*same columns"),
-    "levels of labels": (labelled(["a"], columns="k"), labelled(["a"], columns="l"), "labels of the columns are others"),
+    "levels of labels": (
+        labelled(["a"], columns="k"),
+        labelled(["a"], columns="l"),
+        "labels of the columns are others",
+    ),
     "columns": (labelled(["a", "b"]), labelled(["b", "a"]), "part 2 of the frame has the columns"),
     "attrs": (objects(1), CASES["object int"].copy(), "the attrs are others in part 2"),
-    "no columns": (pd.DataFrame(index=range(2)), pd.DataFrame(index=range(2)), "without columns cannot come in parts.*whole"),
-}  # fmt: skip
+    "no columns": (
+        pd.DataFrame(index=range(2)),
+        pd.DataFrame(index=range(2)),
+        "without columns cannot come in parts.*whole",
+    ),
+}
 PARTS["attrs"][1].attrs["x"] = 1
 
 
@@ -265,8 +292,22 @@ def test_the_notes_are_small_and_only_where_needed():
     assert noted == {"columns": {"o": {"object": "python", "null": "nan"}}}
 
 
-@pytest.mark.parametrize("name", ["plain", "int labels, no range", "levels", "two levels", "named index", "named labels",
-                                  "nullable", "time zones", "attrs", "index named as a column", "many columns"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain",
+        "int labels, no range",
+        "levels",
+        "two levels",
+        "named index",
+        "named labels",
+        "nullable",
+        "time zones",
+        "attrs",
+        "index named as a column",
+        "many columns",
+    ],
+)
 def test_pandas_alone_restores_what_it_can(name):
     table = kind.to_arrow(CASES[name])
     same_frame(CASES[name], table.to_pandas())

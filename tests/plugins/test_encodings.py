@@ -123,6 +123,32 @@ def test_nested_columns_are_chosen_by_their_leaves(rng):
         assert encoding in columns[path].encodings
 
 
+def test_cardinality_within_lists_is_that_of_all_their_values(rng):
+    values = rng.integers(0, 150_000, 20_000).take(rng.integers(0, 20_000, 10 * ROWS))
+    table = pa.table({"a": pa.FixedSizeListArray.from_arrays(pa.array(values), 10)})
+    assert choose(table)["use_dictionary"] == ["a.list.element"]
+
+
+def test_only_a_sample_is_measured(monkeypatch):
+    measured = []
+    monkeypatch.setattr(
+        "d6tstore_plugins.formats.encodings._measure",
+        lambda slices, rows: (measured.append(sum(map(len, slices))), ("", "zstd", 1))[1],
+    )
+    ends, numbers = pa.array(np.arange(0, 2 * ROWS + 1, 2), pa.int32()), pa.array(np.arange(2 * ROWS))
+    choose(
+        pa.table(
+            {
+                "flat": numbers[:ROWS],
+                "list": pa.ListArray.from_arrays(ends, numbers),
+                "map": pa.MapArray.from_arrays(ends, numbers, numbers),
+                "struct": pa.StructArray.from_arrays([numbers[:ROWS]], ["x"]),
+            }
+        )
+    )
+    assert measured == [8192, 2 * 8192, 2 * 8192, 2 * 8192, 8192]
+
+
 def test_types_of_which_only_some_readers_know_more(rng):
     cents = pa.array([decimal.Decimal(i) / 100 for i in range(1000)], pa.decimal128(12, 2))
     table = pa.table(

@@ -188,8 +188,12 @@ def test_a_broken_plug_in_is_named_and_disturbs_nobody(install, source, problem)
         ("nosuch_library", ["nosuch-library>=2 ; extra == 'cloud'"], "cloud"),
         ("nosuch_library", ['Nosuch.Library[x,y]>=2,<3; python_version > "3" and extra == "cloud"'], "cloud"),
         ("nosuch_library.part", ["other; extra == 'a'", "nosuch_library; extra == 'b-c'"], "b-c"),
-        ("nosuch_library", [f"{p}; extra == 'all'" for p in "ab"] + ["nosuch_library; extra == 'all'",
-                            "nosuch_library; extra == 'cloud'"], "cloud"),
+        (
+            "nosuch_library",
+            [f"{p}; extra == 'all'" for p in "ab"]
+            + ["nosuch_library; extra == 'all'", "nosuch_library; extra == 'cloud'"],
+            "cloud",
+        ),
         ("nosuch_library", ["nosuch_library>=2"], None),
         ("nosuch_library", ["nosuch_library>=2; python_version > '3'"], None),
         ("nosuch_library", ["nosuch_library_more; extra == 'a'"], None),
