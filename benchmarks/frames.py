@@ -32,6 +32,11 @@ class Bench:
 
     def worker(self, action, **arguments):
         """What a fresh process measures."""
+        print(
+            action,
+            *(f"{key}={value}" for key, value in arguments.items() if key in ("mix", "what", "rows")),
+            file=sys.stderr,
+        )
         place = tempfile.mkdtemp(dir=self.place) if "place" not in arguments else arguments["place"]
         command = [sys.executable, "-W", "ignore", os.path.join(HERE, "frames_worker.py")]
         done = subprocess.run(

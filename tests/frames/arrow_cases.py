@@ -223,23 +223,26 @@ def tables():
         (pa.dictionary(pa.int32(), pa.string()), text),
         (pa.dictionary(pa.int8(), pa.int64(), ordered=True), small),
     ]
-    flat = st.sampled_from(kinds)
-    lists = flat.filter(lambda k: not pa.types.is_dictionary(k[0])).map(
-        lambda k: (pa.list_(k[0]), st.lists(st.none() | k[1], max_size=3))
-    )
-    structs = flat.filter(lambda k: not pa.types.is_dictionary(k[0])).map(
-        lambda k: (pa.struct({"x": k[0], "y": pa.string()}), st.fixed_dictionaries({"x": st.none() | k[1], "y": text}))
-    )
+    plain = [(type_, values) for type_, values in kinds if not pa.types.is_dictionary(type_)]
+    kinds += [(pa.list_(type_), st.lists(st.none() | values, max_size=2)) for type_, values in plain]
+    kinds += [
+        (pa.struct({"x": type_, "y": pa.string()}), st.fixed_dictionaries({"x": st.none() | values, "y": st.just("t")}))
+        for type_, values in plain
+    ]
+    columns = {
+        rows: [(t, st.lists(st.none() | v, min_size=rows, max_size=rows)) for t, v in kinds] for rows in range(6)
+    }
+    choices, names = st.integers(0, len(kinds) - 1), st.lists(text, max_size=4, unique=True)
 
     @st.composite
-    def draw_table(draw, nested=True):
-        cuts = draw(st.lists(st.integers(0, 4), min_size=1, max_size=3))
-        columns = {}
-        for name in draw(st.lists(text, max_size=4, unique=True)):
-            type_, values = draw(flat | lists | structs if nested else flat)
-            some = st.none() | values
-            chunks = [pa.array(draw(st.lists(some, min_size=n, max_size=n)), type_) for n in cuts]
-            columns[name] = pa.chunked_array(chunks, type_)
-        return pa.table(columns)
+    def draw_table(draw):
+        rows = draw(st.integers(0, 5))
+        cut = draw(st.integers(0, rows))
+        table = {}
+        for name in draw(names):
+            type_, values = columns[rows][draw(choices)]
+            found = draw(values)
+            table[name] = pa.chunked_array([pa.array(found[:cut], type_), pa.array(found[cut:], type_)])
+        return pa.table(table)
 
     return draw_table()

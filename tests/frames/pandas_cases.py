@@ -333,6 +333,7 @@ VALUES = {
     "timedeltas as labels": labelled(pd.to_timedelta([1, 2], unit="h")),
     "nullable labels": labelled(pd.Index(pd.array([1, None], "Int64"))),
     "label NaN": labelled(pd.Index(["a", NAN])),
+    "labels 0.0 and -0.0": labelled([0.0, -0.0, 1.0]),
     "float label NaN": labelled([1.5, NAN]),
     "levels of dates and categories": labelled(
         pd.MultiIndex.from_arrays([pd.date_range("2020", periods=2), pd.Categorical(["x", "y"])], names=["d", 3])
@@ -390,6 +391,7 @@ PARQUET = {
     "category of nothing": pd.DataFrame({"c": pd.Categorical([None, None])}),
     "category index": indexed(pd.CategoricalIndex(["p", "q"])),
     "category without rows": pd.DataFrame({"c": pd.Categorical([3, 1], categories=[3, 1, 2])})[:0],
+    "no categories of text": pd.DataFrame({"c": pd.Categorical([None], categories=pd.Index([], dtype="str"))}),
     "category of text without rows": pd.DataFrame({"c": pd.Categorical(["b", "a"], categories=["b", "a", "c"])})[:0],
     "period": pd.DataFrame({"p": pd.period_range("2020", periods=2, freq="M")}),
     "interval": pd.DataFrame({"p": pd.interval_range(0, 2)}),

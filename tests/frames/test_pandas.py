@@ -44,7 +44,7 @@ def half(frame, target):
     if any(label == other and not same_value(label, other) for label in labels for _, other in known):
         return  # 1, 1.0 and True, which pandas takes for one label
     places = [i for label in labels for i, other in known if label == other]
-    if len(frame):
+    if len(frame) and labels:
         same_frame(frame.iloc[:, places], target.load(columns=labels))
 
 
