@@ -120,19 +120,23 @@ class Selection(NamedTuple):
         schema, test = self.schema(whole), self.expression(whole)
 
         def parts() -> Iterator[pa.RecordBatch]:
-            left = self.limit
-            if left == 0:
-                return
-            for batch in batches.to_batches() if isinstance(batches, pa.Table) else batches:
+            left, batch, given = self.limit, None, False
+            for batch in frames.stream.reader(batches):
+                if left == 0:
+                    break
                 table = pa.Table.from_batches([batch])
                 if test is not None:
                     table = self.filtered(table, test)
                 if left is not None:
                     table = table.slice(0, left)
                     left -= table.num_rows
-                yield from table.select(schema.names).to_batches()
+                for part in table.select(schema.names).to_batches():
+                    given = True
+                    yield part
                 if left == 0:
-                    return
+                    break
+            if batch is not None and not given:  # no rows, but categories
+                yield batch.select(schema.names).slice(0, 0)
 
         return pa.RecordBatchReader.from_batches(schema, parts())
 

@@ -56,8 +56,9 @@ class FeatherFormat(TableFormat):
                 positions = sorted(schema.get_field_index(name) for name in needed.names)
                 reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=positions))
                 for i in range(reader.num_record_batches):
-                    table = pa.Table.from_batches([reader.get_batch(i)]).select(needed.names)
-                    yield from _alike(table, needed).to_batches()
+                    batch = reader.get_batch(i).select(needed.names)
+                    _alike(pa.Table.from_batches([batch]), needed)
+                    yield batch.replace_schema_metadata(needed.metadata)
 
         return selection.apply(pa.RecordBatchReader.from_batches(needed, batches()))
 

@@ -75,17 +75,24 @@ class ParquetFormat(TableFormat):
         result = selection.schema(schema)
 
         def batches() -> Iterator[pa.RecordBatch]:
-            left = selection.limit
+            left, given = selection.limit, False
             for group in groups:
                 if left == 0:
-                    return
+                    break
                 with _reading():
                     table = _group(parquet, group, selection, test, left)
                     table = _cast(categories.back(table).select(result.names), result)
                 if left is not None:
                     table = table.slice(0, left)
                     left -= table.num_rows
-                yield from table.to_batches()
+                for batch in table.to_batches():
+                    given = True
+                    yield batch
+            if not given and any(map(pa.types.is_dictionary, result.types)):
+                with _reading():
+                    table = parquet.read_row_group(0, result.names) if parquet.num_row_groups else parquet.read()
+                    table = _cast(categories.back(table).select(result.names), result)
+                yield _categories_only(table)
 
         return pa.RecordBatchReader.from_batches(result, batches())
 
@@ -114,6 +121,14 @@ def _groups(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
             waiting, rows, size = table.to_batches(), table.num_rows, table.nbytes
     if rows or not done:
         yield pa.Table.from_batches(waiting, batches.schema)
+
+
+def _categories_only(table: pa.Table) -> pa.RecordBatch:
+    """No rows of a table, but its dictionaries."""
+    import pyarrow as pa
+
+    parts = [c.chunk(0).slice(0, 0) if c.num_chunks else pa.array([], c.type) for c in table.columns]
+    return pa.RecordBatch.from_arrays(parts, schema=table.schema)
 
 
 def _group(parquet: Any, group: int, selection: Selection, test: Any, limit: int | None) -> pa.Table:
