@@ -9,6 +9,7 @@ follow the same rule. Numbers are little-endian.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
@@ -330,7 +331,11 @@ def _type(type_: Any, metadata: Any = None) -> Any:
 
 
 def _index(schema: pa.Schema) -> Any:
-    """What pandas says of the index and of the column labels, without what varies with its version."""
+    """What pandas says of the index and of the column labels, without what varies with its version.
+
+    The stop of a RangeIndex follows from the rows and is left out: who saves a frame in parts does not know it when
+    the first of them is written. Only where there are no columns it says how many rows there are.
+    """
     if (text := (schema.metadata or {}).get(b"pandas")) is None:
         return None
     try:
@@ -341,9 +346,29 @@ def _index(schema: pa.Schema) -> Any:
             labels.append([level["name"], kind, details])
         # Where a name is not the field's: of an index level without a name or with that of a column.
         names = [[c["field_name"], c["name"]] for c in meta["columns"] if c["field_name"] != c["name"]]
-        return [meta["index_columns"], labels, names]
+        left_out = {"stop"} if meta["columns"] else set()
+        index = [
+            {key: value for key, value in each.items() if key not in left_out} if isinstance(each, dict) else each
+            for each in meta["index_columns"]
+        ]
+        noted = json.loads(schema.metadata.get(b"d6tstore", b"{}"))  # see d6tstore.frames.pandas
+        more = [_stable(noted[key]) for key in ("labels", "names") if key in noted]
+        return [index, labels, names, *more]
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise FormatError(
             f"The 'pandas' metadata of the table cannot be read ({exc!r}). Remove it with "
             "table.replace_schema_metadata(), or make the table with pa.Table.from_pandas."
         ) from exc
+
+
+def _stable(note: Any) -> Any:
+    """A note with the hashes of the Arrow data in it, whose bytes vary with the version of Arrow."""
+    import pyarrow as pa
+
+    if isinstance(note, list):
+        return list(map(_stable, note))
+    if not isinstance(note, dict):
+        return note
+    if "arrow" in note:
+        return {**note, "arrow": of_table(pa.ipc.open_stream(base64.b64decode(note["arrow"])))}
+    return {key: _stable(value) for key, value in note.items()}

@@ -56,6 +56,7 @@ def explain(plan: Plan, task: Task) -> Explanation:
     else:
         details.append(f"result of {found.time[:19]} by {found.author} on {found.host}, {found.seconds:.2f} s")
         details += _all_changes(plan, task, found)
+        details += [f"output {name!r} is no table there: {o.note}" for name, o in found.outputs.items() if o.note]
     for id in plan.graph.inputs[task.id]:
         if plan.nodes[id].will_run:
             details.append(f"input {plan.nodes[id]}")

@@ -152,13 +152,15 @@ class Stored(NamedTuple):
                     return load(path)
                 except FileNotFoundError as exc:  # a writer replaced it meanwhile
                     raise NotFound(f"{self.output.key!r} is gone: {exc}. Load it again.") from exc
-            path = self.backend.staging()
+            staged = self.backend.staging()
+            path = staged.with_name(staged.name + self.output.suffix)  # libraries go by the ending
             try:
                 with path.open("wb") as copy:
                     while chunk := file.read(1 << 20):
                         copy.write(chunk)
                 return load(path)
             finally:
+                staged.unlink(missing_ok=True)
                 path.unlink(missing_ok=True)
 
 

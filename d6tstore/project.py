@@ -127,5 +127,5 @@ def _versions(loaded: int) -> dict[str, str]:
         if (module := sys.modules.get(name)) is not None:
             version = getattr(module, "__version__", None)
             if isinstance(version, str):
-                found[name] = version
+                found[name] = str(version)  # that of torch is of a class of its own
     return found

@@ -42,6 +42,11 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     table: bool = False
     note: str = ""
 
+    @property
+    def suffix(self) -> str:
+        """File name ending of the object, with the dot; empty if it has none."""
+        return self.key.rpartition("/")[2].rpartition("-")[2].lstrip("0123456789abcdef")
+
     def is_in(self, entries: Mapping[str, Any]) -> bool:
         """Is the object in a listing (entries by key), with the size that it should have? A table has none."""
         found = entries.get(self.key)

@@ -93,11 +93,15 @@ def _needs(point: EntryPoint, exc: BaseException) -> str | None:
     if not isinstance(exc, ModuleNotFoundError) or not exc.name or point.dist is None:
         return None
     module = exc.name.partition(".")[0]
+    extras: dict[str, list[str]] = {}
     for requirement in point.dist.requires or ():
-        found = _EXTRA.match(requirement)
-        if found and _normal(found["package"]) == _normal(module):
-            return f"{module}, which is not installed: pip install '{point.dist.name}[{found['extra']}]'"
-    return None
+        if found := _EXTRA.match(requirement):
+            extras.setdefault(found["extra"], []).append(_normal(found["package"]))
+    bringing = [extra for extra, packages in extras.items() if _normal(module) in packages]
+    if not bringing:
+        return None
+    smallest = min(bringing, key=lambda extra: len(extras[extra]))
+    return f"{module}, which is not installed: pip install '{point.dist.name}[{smallest}]'"
 
 
 def _normal(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from d6tstore import frames
 from d6tstore.errors import SelectionError
+from d6tstore.frames import arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,8 +25,8 @@ OPERATORS = (*_COMPARE, "in", "not in")
 class Selection(NamedTuple):
     """Columns by their Arrow names, in the order asked for; conditions that all hold; the first rows.
 
-    NULL satisfies no condition but `("x", "==", None)`; `("x", "!=", None)` is the rest. NaN satisfies `!=` only.
-    Values have the type of their column. `Selection()` is all.
+    NULL satisfies no condition but `("x", "==", None)`; `("x", "!=", None)` is the rest. NaN satisfies only `!=`
+    and `not in`. Values have the type of their column. `Selection()` is all.
     """
 
     columns: list[str] | None = None
@@ -97,6 +98,16 @@ class Selection(NamedTuple):
             return None
         return functools.reduce(operator.and_, [_expression(schema.field(c[0]).type, *c) for c in self.where])
 
+    @staticmethod
+    def filtered(table: pa.Table, test: Any) -> pa.Table:
+        """The rows of which an expression is true; of columns that Arrow itself cannot filter too."""
+        return arrow.filtered(table, test)
+
+    @staticmethod
+    def taken(table: pa.Table, rows: Any) -> pa.Table:
+        """Rows by their ascending numbers; of columns that Arrow itself cannot take them from too."""
+        return arrow.taken(table, rows)
+
     def apply(self, batches: pa.Table | pa.RecordBatchReader) -> pa.RecordBatchReader:
         """The part of batches that hold at least the columns that are needed, read as far as is needed.
 
@@ -109,19 +120,23 @@ class Selection(NamedTuple):
         schema, test = self.schema(whole), self.expression(whole)
 
         def parts() -> Iterator[pa.RecordBatch]:
-            left = self.limit
-            if left == 0:
-                return
-            for batch in batches.to_batches() if isinstance(batches, pa.Table) else batches:
+            left, batch, given = self.limit, None, False
+            for batch in frames.stream.reader(batches):
+                if left == 0:
+                    break
                 table = pa.Table.from_batches([batch])
                 if test is not None:
-                    table = table.filter(test)
+                    table = self.filtered(table, test)
                 if left is not None:
                     table = table.slice(0, left)
                     left -= table.num_rows
-                yield from table.select(schema.names).to_batches()
+                for part in table.select(schema.names).to_batches():
+                    given = True
+                    yield part
                 if left == 0:
-                    return
+                    break
+            if batch is not None and not given:  # no rows, but categories
+                yield batch.select(schema.names).slice(0, 0)
 
         return pa.RecordBatchReader.from_batches(schema, parts())
 
@@ -140,7 +155,10 @@ def _find(label: Any, *named: list[tuple[Any, str]]) -> list[str]:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+    try:
+        return isinstance(a, bool) == isinstance(b, bool) and (a is b or bool(a == b))
+    except TypeError:  # one of them is NA, which nothing equals
+        return False
 
 
 def _condition(item: Any, schema: pa.Schema, *named: list[tuple[Any, str]]) -> tuple[str, str, Any]:

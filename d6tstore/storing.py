@@ -52,13 +52,15 @@ def store(
         backend.hold(new, kept)
         return Output(new, name, derived(new))
     if isinstance(format, TableFormat):
-        return _store_frame(backend, format, name, format.to_arrow(value), key, old)
+        with stream.closing(value):
+            return _store_frame(backend, format, name, format.to_arrow(value), key, old)
     with Spool(backend) as spool:
         _dump(format, value, spool, backend)
         checksum, size = spool.checksum()
-        if old is not None and _same(backend, old, checksum, name):
+        suffix = format.suffix_of(value)
+        if old is not None and old.suffix == suffix and _same(backend, old, checksum, name):
             return old
-        new = key(format.suffix_of(value))
+        new = key(suffix)
         backend.write(new, spool.take())
     return Output(new, name, checksum, checksum, size)
 
@@ -77,7 +79,7 @@ def _store_frame(
         refusal = backend.accepts(schema)
         if refusal is None:
             new = key("")
-            backend.write_table(new, hashed.reader())
+            hashed.give_to(lambda batches: backend.write_table(new, batches))
             digest, rows = hashed.digest()
             if old is not None and _same(backend, old, digest, name):
                 backend.delete(new)
@@ -85,7 +87,7 @@ def _store_frame(
             return Output(new, name, digest, rows=rows, schema=encode_schema(schema), table=True)
         note = refusal
     with Spool(backend) as spool:
-        _dump(format, hashed.reader(), spool, backend)
+        hashed.give_to(lambda batches: _dump(format, batches, spool, backend))
         digest, rows = hashed.digest()
         if old is not None and _same(backend, old, digest, name):
             return _again(old, digest, rows, schema)
@@ -107,17 +109,34 @@ class _Hashed:
     def __init__(self, frame: pa.Table | pa.RecordBatchReader) -> None:
         self._frame = frame
         self._hasher = content.TableHasher(frame.schema)
+        self._raised: Exception | None = None
 
     def reader(self) -> pa.RecordBatchReader:
         """The batches. Reading them is what hashes them."""
         import pyarrow as pa
 
         frame = self._frame
-        batches = stream.reader(frame, _ROWS)
+        batches = self._drawn(stream.reader(frame, _ROWS))
         small = isinstance(frame, pa.Table) and frame.num_rows <= _ROWS
         return pa.RecordBatchReader.from_batches(
             frame.schema, self._inline(batches) if small else self._beside(batches)
         )
+
+    def give_to(self, write: Callable[[pa.RecordBatchReader], None]) -> None:
+        """Write the frame. What its parts raise reaches the user as it is, whatever the writer makes of it."""
+        try:
+            return write(self.reader())
+        except Exception:
+            if self._raised is None:
+                raise
+        raise self._raised
+
+    def _drawn(self, batches: Any) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except Exception as exc:
+            self._raised = exc
+            raise
 
     def _inline(self, batches: Any) -> Iterator[pa.RecordBatch]:
         for batch in batches:

@@ -431,6 +431,7 @@ def test_a_store_that_cannot_be(call, project, command):
 def test_plugins_tell_of_broken_ones(call, monkeypatch):
     class Distribution:
         name = "acme-store"
+        requires = None
 
     broken = importlib.metadata.EntryPoint("acme", "nosuchpackage.acme:Backend", registry.BACKENDS)
     vars(broken)["dist"] = Distribution()
@@ -442,6 +443,18 @@ def test_plugins_tell_of_broken_ones(call, monkeypatch):
     assert ["formats", "json", "d6tstore_plugins.formats.json:JsonFormat", "d6tstore", "ok"] in rows
     (acme,) = [row for row in rows if row[1] == "acme"]
     assert acme[3] == "acme-store" and acme[4].startswith("broken: ") and "nosuchpackage" in acme[4]
+
+
+def test_plugins_tell_what_some_need(call, monkeypatch):
+    class Distribution:
+        name = "acme-store"
+        requires = ("nosuchpackage>=1; extra == 'cloud'",)
+
+    needy = importlib.metadata.EntryPoint("acme", "nosuchpackage.acme:Backend", registry.BACKENDS)
+    vars(needy)["dist"] = Distribution()
+    monkeypatch.setattr(registry, "_found", lambda group: {"acme": [needy]} if group == registry.BACKENDS else {})
+    (acme,) = [line for line in call("plugins").stdout.splitlines() if " acme " in line]
+    assert acme.endswith("  needs nosuchpackage, which is not installed: pip install 'acme-store[cloud]'")
 
 
 def test_version_and_help(call):

@@ -24,7 +24,7 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d6tstore import content
+from d6tstore import content, frames
 from d6tstore.content import TableHasher, of_bytes, of_file, of_table
 from d6tstore.errors import FormatError
 
@@ -469,6 +469,30 @@ def test_frames_that_differ_in_index_or_labels():
     meta["column_indexes"][0] |= {"pandas_type": "string", "metadata": None}  # "unicode" in other versions
     again = pa.Table.from_pandas(pd.DataFrame(data)).replace_schema_metadata({"pandas": json.dumps(meta), "k": "v"})
     assert of_table(again) == hashes[0]
+
+
+def test_the_end_of_a_range_follows_from_the_rows():
+    """Who saves a frame in parts does not know it at the first of them."""
+    whole = pa.Table.from_pandas(pd.DataFrame({"a": [1, 2, 3]}, index=pd.RangeIndex(4, 10, 2)))
+    first = pa.Table.from_pandas(pd.DataFrame({"a": [1]}, index=pd.RangeIndex(4, 6, 2)))
+    parts = pa.concat_tables([first, pa.table({"a": [2, 3]}).cast(first.schema)])
+    assert parts.schema.metadata != whole.schema.metadata and of_table(parts) == of_table(whole)
+    assert frame_hash({"a": [1]}, index=pd.RangeIndex(1)) != frame_hash({"a": [1]}, index=pd.RangeIndex(1, 2))
+    # Without columns the rows are nowhere else.
+    two, three = (of_table(frames.to_arrow(pd.DataFrame(index=range(n)), "pandas")) for n in (2, 3))
+    assert two != three
+
+
+def test_labels_that_only_notes_tell_apart():
+    def noted(labels):
+        return of_table(frames.to_arrow(pd.DataFrame([[1, 2]], columns=labels), "pandas"))
+
+    texts = [["a", "a.1"], ["a", "a"], ["1", "1.1"], [1, "1"], [1, 1], ["0", "1"], [0, 1], [1, 0]]
+    others = [pd.period_range("2020", periods=2, freq=freq) for freq in ("M", "D")]
+    others += [pd.interval_range(0, 2, closed=closed) for closed in ("left", "right")]
+    hashes = [noted(labels) for labels in [*texts, *others]]
+    assert len(set(hashes)) == len(hashes)
+    assert hashes == [noted(labels) for labels in [*texts, *others]]
 
 
 def test_metadata_that_cannot_be_read():

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from d6tstore.errors import FormatError
-from d6tstore.frames import stream
+from d6tstore.frames import arrow, stream
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,9 +35,9 @@ def to_arrow(value: Any, kind: str) -> pa.Table | pa.RecordBatchReader:
     """
     import pyarrow as pa
 
-    table = _table(value, kind)
-    if table is not None:
-        return table
+    data = _converted(value, kind)
+    if data is not None:
+        return data
     if isinstance(value, pa.RecordBatchReader):
         return stream.checked(value)
     if isinstance(value, Iterator):
@@ -67,26 +67,25 @@ def _module(kind: str) -> Any:
         raise FormatError(f"frames of {kind} need {exc.name}, which is not installed: pip install {exc.name}.") from exc
 
 
-def _table(value: Any, kind: str) -> pa.Table | None:
-    """One whole frame as a table; None if it is something else."""
+def _converted(value: Any, kind: str) -> pa.Table | pa.RecordBatchReader | None:
+    """One frame as a table, or as a reader if it is yet to be computed; None if it is something else."""
     import pyarrow as pa
 
     if isinstance(value, pa.RecordBatch):
         value = pa.Table.from_batches([value])
     if isinstance(value, pa.Table):
-        stream.unique(value.column_names)
-        return value.unify_dictionaries()
-    table: pa.Table | None = _module(kind).to_arrow(value)
-    return table
+        return arrow.checked(value)
+    data = _module(kind).to_arrow(value)
+    return arrow.checked(data) if isinstance(data, pa.Table) else data
 
 
 def _part(value: Any, kind: str) -> pa.Table:
-    table = _table(value, kind)
-    if table is None and (reader := _exported(value)) is not None:
-        table = reader.read_all()
-    if table is None:
+    import pyarrow as pa
+
+    data = _converted(value, kind)
+    if data is None and (data := _exported(value)) is None:
         raise _refused(value, kind)
-    return table
+    return data if isinstance(data, pa.Table) else arrow.checked(data.read_all())
 
 
 def _exported(value: Any) -> pa.RecordBatchReader | None:

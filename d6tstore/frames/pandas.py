@@ -1,23 +1,30 @@
 """pandas frame <-> Arrow table, for all formats of pandas frames.
 
-What Arrow's own metadata of pandas does not bring back is noted beside it, under the key `d6tstore`. Before a
-frame is stored, its empty copy makes the way to Arrow and back: whatever would come back as something else is
-refused. Only columns of Python objects are looked at value by value (`objects`).
+What pyarrow's own metadata of pandas does not bring back is noted beside it, under the key `d6tstore`: `columns` by
+their Arrow names, the `labels` of the columns, `names` and `freq` of the index. The levels of the index are columns
+after the others. Before a frame is stored, its empty copy makes the way to Arrow and back: whatever would come back
+as something else is refused. Only columns of Python objects are looked at value by value (`objects`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from d6tstore.errors import FormatError
-from d6tstore.frames import labels, objects
+from d6tstore.frames import columns, labels
+from d6tstore.frames.arrow import is_dictionary
+from d6tstore.frames.layout import KEY, Layout
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_KEY = b"d6tstore"
+_SPLIT = 1 << 24  # bytes of a table whose columns are converted, and freed, one by one: each is a block of its own
+_BLOCKS = 100  # columns of such a table at most
+_ERRORS = (TypeError, ValueError, OverflowError, NotImplementedError)  # ArrowException is one of them or below
 
 
 def to_arrow(value: Any) -> pa.Table | None:
@@ -27,35 +34,23 @@ def to_arrow(value: Any) -> pa.Table | None:
         FormatError: it would not come back equal: column, rule, cure.
     """
     import pandas as pd
-    import pyarrow as pa
 
     if type(value) is not pd.DataFrame:
         return None
-    _unique(value.columns.tolist())
     _check_attrs(value)
-    plain, notes = labels.plain(value)
-    notes |= _columns(plain)
-    try:
-        table = pa.Table.from_pandas(plain)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
-        raise FormatError(
-            f"column {_culprit(plain)} cannot be stored: {exc}. Give it one type (astype), or save it with TaskPickle."
-        ) from exc
+    plain = value.copy(deep=False)
+    plain.index = pd.RangeIndex(len(value))
+    plain.columns, noted = labels.plain(value.columns)
+    table, described, notes = _stored(plain, [labels.shown(label) for label in value.columns])
+    if noted:
+        notes["labels"] = noted
+    table = _indexed(table, value.index, described, notes)
+    metadata = {**table.schema.metadata, b"pandas": json.dumps(described).encode()}
     if notes:
-        noted = json.dumps(notes, separators=(",", ":")).encode()
-        table = table.replace_schema_metadata({**table.schema.metadata, _KEY: noted})
+        metadata[KEY] = json.dumps(notes, separators=(",", ":")).encode()
+    table = table.replace_schema_metadata(metadata)
     _compare(value, table)
     return table
-
-
-def fields(schema: pa.Schema) -> tuple[list[tuple[Any, str]], list[tuple[Any, str]]]:
-    """Labels and Arrow names of the columns, and of the levels of the index that are stored."""
-    described = json.loads(schema.metadata[b"pandas"]).get("index_columns", [])
-    levels = [name for name in described if isinstance(name, str) and name in schema.names]
-    empty = from_arrow(schema.empty_table())
-    columns = [name for name in schema.names if name not in levels]
-    names = empty.index.names if levels else []
-    return list(zip(empty.columns, columns, strict=True)), list(zip(names, levels, strict=True))
 
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:
@@ -68,55 +63,140 @@ def from_arrow(table: pa.Table) -> pd.DataFrame:
         ) from exc
 
 
+def fields(schema: pa.Schema) -> tuple[list[tuple[Any, str]], list[tuple[Any, str]]]:
+    """Labels and Arrow names of the columns, and of the levels of the index that are stored."""
+    layout = Layout.of(schema)
+    found = layout.labels()
+    if found is None:
+        found = layout.fields if layout.plain() else _values(schema.empty_table().select(layout.fields), layout, {})
+    return list(zip(found, layout.fields, strict=True)), list(zip(layout.names(), layout.levels, strict=True))
+
+
+def _stored(plain: pd.DataFrame, names: list[str]) -> tuple[pa.Table, dict[str, Any], dict[str, Any]]:
+    """The columns as a table, what pandas says of them, and notes on those that pyarrow does not restore."""
+    import numpy as np
+    import pyarrow as pa
+
+    noted: dict[int, columns.Note] = {}
+    for i, dtype in enumerate(plain.dtypes):
+        if not isinstance(dtype, np.dtype) or dtype == "object":
+            with _refusing(names[i]):
+                values, note = columns.encode(plain.iloc[:, i], names[i])
+            if note:
+                noted[i] = note
+                plain.isetitem(i, values)
+    try:
+        table = pa.Table.from_pandas(plain)
+    except (pa.ArrowException, *_ERRORS):
+        for i, name in enumerate(names):  # which one?
+            with _refusing(name):
+                pa.Table.from_pandas(plain.iloc[:, [i]])
+        raise
+    described = json.loads(table.schema.metadata[b"pandas"])
+    for i, note in noted.items():
+        if "object" in note or "arrow" in note:  # names of dtypes that pandas would not know
+            described["columns"][i]["numpy_type"] = "object"
+        elif "floats" in note:
+            described["columns"][i]["numpy_type"] = note["floats"]
+    notes = {table.column_names[i]: note for i, note in noted.items()}
+    return table, described, {"columns": notes} if notes else {}
+
+
+def _indexed(table: pa.Table, index: Any, described: dict[str, Any], notes: dict[str, Any]) -> pa.Table:
+    """The table with the levels of the index as columns, which are added to what is said of the frame."""
+    import pandas as pd
+
+    if names := labels.encoded_names(index):
+        notes["names"] = names
+    names = [None] * index.nlevels if names else list(index.names)
+    if isinstance(index, pd.RangeIndex):
+        bounds = {"start": index.start, "stop": index.stop, "step": index.step}
+        described["index_columns"] = [{"kind": "range", "name": names[0], **bounds}]
+        return table
+    if freqs := labels.freqs(index):
+        notes["freqs"] = freqs
+    levels = labels.levels(index)
+    if isinstance(index, pd.MultiIndex) and (index.nlevels == 1 or any(labels.gaps(index))):
+        notes["multi"] = labels.gaps(index)
+    taken = table.column_names
+    found = [f"__index_level_{i}__" if name is None or name in taken else name for i, name in enumerate(names)]
+    described["index_columns"] = columns.unique([*taken, *found])[len(taken) :]
+    for field, name, level in zip(described["index_columns"], names, levels, strict=True):
+        shown = f"of the index {labels.shown(index)}"
+        part, said, noted = _stored(pd.DataFrame({field: pd.Series(level.array, dtype=level.dtype)}), [shown])
+        table = table.append_column(part.schema.field(0), part.column(0)) if table.num_columns else part
+        described["columns"].append({**said["columns"][0], "name": name})
+        if noted:
+            notes.setdefault("columns", {}).update(noted["columns"])
+    return table
+
+
 def _from_arrow(table: pa.Table) -> pd.DataFrame:
+    layout = Layout.of(table.schema)
+    notes = {**columns.foreign(table, layout.entries()), **layout.notes.get("columns", {})}
+    frame = _values(table.select(layout.fields) if layout.levels else table, layout, notes)
+    found = layout.labels()
+    if found is not None:
+        frame.columns = found
+    frame.index = _index(table, layout, notes)
+    return frame
+
+
+def _values(table: pa.Table, layout: Layout, notes: dict[str, Any]) -> pd.DataFrame:
+    """The columns as a frame that is numbered from 0; those that are noted are decoded one by one."""
+    import pandas as pd
+    import pyarrow as pa
+
+    noted = {i: notes[field] for i, field in enumerate(table.column_names) if field in notes}
+    found = [pa.chunked_array([pa.nulls(table.num_rows)]) if i in noted else c for i, c in enumerate(table.columns)]
+    entries = layout.entries()
+    said = [entries[field] for field in table.column_names if field in entries]
+    said = [{**each, "numpy_type": "null[pyarrow]"} if each["field_name"] in notes else each for each in said]
+    described = {**layout.described, "index_columns": [], "columns": said}
+    if "labels" in layout.notes:
+        described["column_indexes"] = []
+    schema = pa.schema([pa.field(f, c.type) for f, c in zip(table.column_names, found, strict=True)])
+    if layout.described:
+        schema = schema.with_metadata({b"pandas": json.dumps(described).encode()})
+    # Column by column is faster and needs less memory; frames of many small blocks would be slow to work with.
+    large = table.nbytes >= _SPLIT and len(found) <= _BLOCKS
+    found = [_cut(c) if large or is_dictionary(c.type) else c for c in found]
+    copied = pa.table(found, schema=schema)
+    del found
+    frame: pd.DataFrame = copied.to_pandas(split_blocks=large, self_destruct=large)
+    for i, note in noted.items():
+        values = columns.decode(table.column(i), note)
+        frame.isetitem(i, pd.Series(values, frame.index, dtype=values.dtype))
+    return frame
+
+
+def _cut(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The same column in two chunks: of one without nulls pandas would get the memory of Arrow, which is read-only."""
+    import pyarrow as pa
+
+    if column.num_chunks != 1 or column.null_count:
+        return column
+    return pa.chunked_array([column.slice(0, 1).chunk(0), column.slice(1).chunk(0)])
+
+
+def _index(table: pa.Table, layout: Layout, notes: dict[str, Any]) -> Any:
+    """The index of the rows."""
     import pandas as pd
 
-    metadata = table.schema.metadata or {}
-    notes = json.loads(metadata.get(_KEY, b"{}"))
-    described = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
-    frame: pd.DataFrame = table.to_pandas()
-    index = [name for name in described if isinstance(name, str)]
-    fields = [name for name in table.column_names if name not in index]
-    noted = {name for kind in ("objects", "strings", "categories") for name in notes.get(kind, ())}
-    for i, field in enumerate(fields):
-        if field not in noted:
-            continue
-        column: Any = frame.iloc[:, i]
-        if field in notes.get("objects", {}):
-            values = objects.restore(table[field], notes["objects"][field])
-            column = pd.Series(values, frame.index, dtype=object)
-        elif field in notes.get("strings", {}):
-            column = column.astype(_string_dtype(*notes["strings"][field]))
-        else:
-            column = column.cat.rename_categories(column.cat.categories.astype(object))
-        frame.isetitem(i, column)
-    if not fields and described and isinstance(described[0], dict):  # a table without columns has no rows
-        frame = frame.reindex(labels.index_range(described[0]))
-    return labels.restore(frame, fields, notes)
-
-
-def _columns(frame: pd.DataFrame) -> dict[str, Any]:
-    """Notes on columns whose dtype Arrow does not keep."""
-    import pandas as pd
-
-    noted: dict[str, Any] = {"objects": {}, "strings": {}, "categories": []}
-    for i, dtype in enumerate(frame.dtypes):
-        name = str(frame.columns[i])
-        if dtype.kind == "O" and dtype == "object":
-            null = objects.check(frame.iloc[:, i], repr(frame.columns[i]))
-            if null is not None:
-                noted["objects"][name] = null
-        elif isinstance(dtype, pd.StringDtype) and dtype.storage == "python":
-            noted["strings"][name] = [dtype.storage, dtype.na_value is pd.NA]
-        elif isinstance(dtype, pd.CategoricalDtype) and dtype.categories.dtype == object:
-            noted["categories"].append(name)
-    return {key: found for key, found in noted.items() if found}
-
-
-def _string_dtype(storage: str, masked: bool) -> Any:
-    import pandas as pd
-
-    return pd.StringDtype(storage) if masked else pd.StringDtype(storage, na_value=float("nan"))
+    names = layout.names()
+    if not layout.levels:
+        described = layout.ranged() or {"start": 0, "stop": 0, "step": 1, "name": None}
+        start, stop, step = (described[key] for key in ("start", "stop", "step"))
+        rows = table.num_rows if layout.described.get("columns", True) else len(range(start, stop, step))
+        name = labels.name_of(layout.notes["names"][0]) if "names" in layout.notes else described["name"]
+        return pd.RangeIndex(start, start + rows * step, step, name=name)
+    values = _values(table.select(layout.levels), layout._replace(notes={"labels": {}}), notes)
+    found: list[Any] = [pd.Index(values.iloc[:, i], dtype=values.dtypes.iloc[i], name=None) for i in range(len(names))]
+    if len(found) > 1 or "multi" in layout.notes:
+        index = labels.multi(found, layout.notes.get("multi")).set_names(names)
+    else:
+        index = found[0].set_names(names)
+    return labels.with_freqs(index, layout.notes["freqs"]) if "freqs" in layout.notes else index
 
 
 def _compare(frame: pd.DataFrame, table: pa.Table) -> None:
@@ -125,14 +205,13 @@ def _compare(frame: pd.DataFrame, table: pa.Table) -> None:
         back = _from_arrow(table.slice(0, 0))
     except Exception as exc:
         raise FormatError(
-            f"column {_culprit(frame, back=True)} would not come back: {exc}. "
-            "Give it another type (astype), or save the frame with TaskPickle."
+            f"the frame would not come back: {exc}. Convert its columns (astype), or save it with TaskPickle."
         ) from exc
     labels.compare(frame, back)
     for i, (old, new) in enumerate(zip(frame.dtypes, back.dtypes, strict=True)):
         if not _same_dtype(old, new):
             raise FormatError(
-                f"column {frame.columns[i]!r} of type {old} would come back as {new}. "
+                f"column {labels.shown(frame.columns[i])} of type {old} would come back as {new}. "
                 "Convert it (astype), or save the frame with TaskPickle."
             )
 
@@ -144,30 +223,17 @@ def _same_dtype(old: Any, new: Any) -> bool:
     return bool(old == new) and repr(old) == repr(new)
 
 
-def _culprit(frame: pd.DataFrame, back: bool = False) -> str:
-    """The first column that Arrow refuses (`back`: that it does not give back)."""
+@contextlib.contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """Tell which column it is that Arrow refuses."""
     import pyarrow as pa
 
-    for i, name in enumerate(frame.columns):
-        try:
-            column = frame.iloc[:0] if back else frame
-            table = pa.Table.from_pandas(column.iloc[:, [i]], preserve_index=False)
-            if back:
-                table.to_pandas()
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            return repr(name)
-    return "(index)"
-
-
-def _unique(names: list[Any]) -> None:
-    """Refuse names that occur twice, or that differ but not as text."""
-    seen: dict[str, Any] = {}
-    for name in names:
-        if (text := str(name)) in seen:
-            raise FormatError(
-                f"column {text!r} occurs twice; names must be unique, as text too. Rename them: df.columns = [...]."
-            )
-        seen[text] = name
+    try:
+        yield
+    except (pa.ArrowException, *_ERRORS) as exc:
+        raise FormatError(
+            f"column {name} cannot be stored: {exc}. Give it one type (astype), or save it with TaskPickle."
+        ) from exc
 
 
 def _check_attrs(frame: pd.DataFrame) -> None:

@@ -51,7 +51,7 @@ def from_arrow(table: pa.Table) -> pl.DataFrame:
     """The DataFrame that a table holds, whatever frame it was; an index is columns. FormatError: polars has no such."""
     try:
         notes = json.loads((table.schema.metadata or {}).get(_KEY, b"{}")).get("polars", {})
-        found = pl.DataFrame([_series(name, table[name]) for name in table.column_names])
+        found = pl.DataFrame({name: _series(name, table[name]) for name in table.column_names})
         dtypes = {name: _dtype(notes[name], dtype) for name, dtype in found.schema.items() if name in notes}
         return found.cast(dtypes) if dtypes else found  # type: ignore[arg-type]
     except (*_FAILURES, KeyError, AttributeError) as exc:
@@ -72,7 +72,8 @@ def _table(frame: pl.DataFrame) -> pa.Table:
         plain = frame.cast(dtypes)  # type: ignore[arg-type]
     except pl.exceptions.InvalidOperationError as exc:
         raise FormatError(
-            f"a column of 128-bit integers holds one of more than 38 digits: {exc}. Cast it to String."
+            f"128-bit integers of more than 38 digits cannot be stored: {str(exc).splitlines()[0]}. "
+            "Cast the column to String."
         ) from exc
     arrays = plain.to_arrow(compat_level=pl.CompatLevel.oldest()).columns
     for i, dtype in enumerate(frame.dtypes):
@@ -105,7 +106,8 @@ def _stored(dtype: Any, column: str, name: str, top: bool = True) -> tuple[Any, 
         raise FormatError(f"column {column!r} has a name with the character NUL, which Arrow cuts. Rename it.")
     if isinstance(dtype, pl.Object):
         raise FormatError(
-            f"column {column!r} holds Python objects. Give it a dtype (pl.Series(values, dtype=...)), or use TaskPickle."
+            f"column {column!r} holds Python objects. Give it a dtype (pl.Series(values, dtype=...)), or use "
+            "TaskPickle."
         )
     if isinstance(dtype, pl.Categorical):
         return pl.String, ["categorical", *_categories(dtype)]
@@ -146,7 +148,7 @@ def _dtype(note: Any, stored: Any) -> Any:
 
 def _categories(dtype: Any) -> list[str]:
     """What tells a Categorical from others: nothing of the usual one."""
-    known = getattr(dtype, "categories", None)  # since polars 1.32
+    known: Any = getattr(dtype, "categories", None)  # since polars 1.32
     if not hasattr(known, "is_global"):
         return [] if dtype == pl.Categorical() else [dtype.ordering]
     return [] if known.is_global() else [known.name(), known.namespace(), str(known.physical())]

@@ -32,7 +32,7 @@ class CrashTests(Suite):
     """Does another process see the same objects? False for what lives in the memory of one process."""
     rounds: ClassVar[int] = 40
     """How often the concurrent writers write; fewer for a slow service."""
-    kills: ClassVar[int] = 10
+    kills: ClassVar[int] = 15
     """How many writers are killed; fewer for a slow service."""
     patience: ClassVar[float] = 30.0
     """Seconds after which a process that is told nothing counts as blocked."""
@@ -66,11 +66,7 @@ class CrashTests(Suite):
         for _ in range(self.kills):
             first = number
             with Child(_write_on, backend, first) as writer:
-                for _ in range(moments.randrange(1, 15)):
-                    number = writer.told(self.patience)
-                for _ in range(moments.randrange(4)):  # some time passes, counted in reads
-                    backend.read_many([*possible])
-                number = max([number, *writer.kill()])
+                number = writer.run(moments, self.patience)
             for n in range(first, number + 1):
                 key, data = _written(n)
                 possible[key] = {data} if n < number else {*possible[key], data}
@@ -139,6 +135,18 @@ class Child:
             pytest.fail(f"in the other process: {told.text}")
         return told
 
+    def run(self, moments: random.Random, patience: float) -> Any:
+        """Let it tell a random number of things and kill it somewhere in what comes then; returns the last one."""
+        told = self.told(patience)
+        began, times = time.perf_counter(), moments.randrange(1, 15)
+        for _ in range(times):
+            told = self.told(patience)
+        now = time.perf_counter()
+        end = now + (now - began) / times * moments.random()
+        while time.perf_counter() < end:  # part of the time that one takes, however fast this place is
+            pass
+        return [told, *self.kill()][-1]
+
     def kill(self) -> list[Any]:
         """End it without a chance to tidy up; returns what it had told and nobody had heard."""
         self._process.kill()
@@ -176,27 +184,28 @@ def _written(number: int) -> tuple[str, bytes | None]:
     return f"killed/{number % 3}", None if number % 7 == 6 else data
 
 
-def _write(backend: Backend, number: int) -> None:
+def _prepared(backend: Backend, number: int) -> Callable[[], None]:
+    """The write, with all done that is not the backend's part."""
     key, data = _written(number)
     if data is None:
-        backend.delete(key)
-    elif number % 2:
-        backend.write(key, data)
-    else:
-        path = backend.staging()
-        path.write_bytes(data)
-        backend.write(key, path)
+        return lambda: backend.delete(key)
+    if number % 4:
+        return lambda: backend.write(key, data)
+    path = backend.staging()
+    path.write_bytes(data)
+    return lambda: backend.write(key, path)
 
 
 def _write_on(tell: Callable[[Any], None], backend: Backend, number: int) -> None:
     for each in itertools.count(number):
+        write = _prepared(backend, each)
         tell(each)
-        _write(backend, each)
+        write()
 
 
 def _inherit(tell: Callable[[Any], None], backend: Backend, number: int) -> None:
     tell(_objects(backend))
-    _write(backend, number)
+    _prepared(backend, number)()
     tell("written")
 
 

@@ -163,6 +163,8 @@ class FormatTests(Suite):
             found, expected = part.read_all(), selection.apply(table).read_all()
             assert found.num_rows == expected.num_rows and not file.closed
             assert content.of_table(found) == content.of_table(expected), selection
+            if selection.limit == 0:
+                assert content.of_table(found) == content.of_table(table.slice(0, 0)), "lost what there is without rows"
 
     # ------------------------------------------------------------------ refusals
 

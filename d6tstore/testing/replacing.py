@@ -65,9 +65,7 @@ class ReplacingTests(CrashTests):
         for _ in range(self.kills):
             first = number
             with Child(_replace_on, tables, first) as writer:
-                for _ in range(moments.randrange(1, 40)):  # counted in batches: in the middle of a table
-                    number = writer.told(self.patience)
-                number = max([number, *writer.kill()])
+                number = writer.run(moments, self.patience)  # counted in batches: in the middle of a table
             for n in range(first, number + 1):
                 written[_place(n)] = {n} if n < number else written.get(_place(n), {-1}) | {n}
             with Child(_inherit, tables, number + 1) as heir:

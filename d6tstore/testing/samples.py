@@ -112,7 +112,7 @@ def part(
     table: pa.Table, columns: Sequence[str] | None, where: Sequence[Condition] | None, limit: int | None
 ) -> pa.Table:
     """What `TableBackend.read_table` must give, taken row by row."""
-    rows = range(table.num_rows)
+    rows = list(range(table.num_rows))
     for name, op, value in where or ():
         data = table[name].to_pylist()
         rows = [row for row in rows if _satisfies(data[row], op, value)]

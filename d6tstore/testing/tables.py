@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -90,16 +91,16 @@ class TableBackendTests(ReplacingTests, BackendTests):
     def test_where(self, tables: TableBackend, op: str) -> None:
         table = mixed(200)
         write(tables, "t/x", table)
-        for column, values in {
+        tried: dict[str, list[Any]] = {
             "i": [3, -1, None],
             "f": [0.5, float("inf"), None],
             "s": [*TEXTS, None],
             "b": [True],
-        }.items():
+        }
+        for column, values in tried.items():
             if op in ("in", "not in"):
                 for chosen in ([], values[:1], values[:2], [v for v in values if v is not None], values):
-                    if op == "in" or None not in chosen:
-                        _check(tables, table, where=[(column, op, chosen)])
+                    _check(tables, table, where=[(column, op, chosen)])
             else:
                 for value in values:
                     if value is not None or op in ("==", "!="):

@@ -103,9 +103,11 @@ def _measure(slices: list[pa.Array], rows: int) -> tuple[str, str, int]:
     encodings = _suitable(kind)
     if not encodings or values.null_count == len(values):
         return "", "zstd", 1
-    best, size, chosen = "", math.inf, None
+    rows = rows * len(values) // (_SLICES * _SLICE)  # within lists there are more, or fewer
+    best, size, chosen = "", math.inf, None  # type: str, float, Any
     seen, distinct = _distinct(slices, rows)
-    if distinct * values.nbytes / len(values) < _DICTIONARY:
+    width = pc.mean(pc.binary_length(values)).as_py() + 4 if encodings == _TEXTS else kind.bit_width / 8
+    if distinct * width < _DICTIONARY:
         chosen = _written(values)
         page = chosen.data_page_offset - chosen.dictionary_page_offset
         wider = math.log2(max(distinct, 2)) / math.log2(max(seen, 2))  # indices of all rows beside the sample's
@@ -131,7 +133,7 @@ def _suitable(kind: pa.DataType) -> tuple[str, ...]:
         return _NUMBERS
     if types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
         return _TEXTS
-    if types.is_decimal(kind) or types.is_fixed_size_binary(kind):
+    if types.is_decimal128(kind) or types.is_decimal256(kind) or types.is_fixed_size_binary(kind):
         return ("PLAIN",)
     return ()
 

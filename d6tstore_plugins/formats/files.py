@@ -14,6 +14,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from multiprocessing.util import Finalize
 from operator import itemgetter
@@ -27,6 +28,7 @@ _SUFFIX = re.compile(r"(\.[A-Za-z0-9_]{1,16}){1,2}")
 _TIME = (1980, 1, 1, 0, 0, 0)  # of every member: equal folders have equal bytes
 _NAME = 65_500  # bytes that zip has for a name
 _CHUNK = 1 << 20  # bytes
+_SAMPLE = 64 << 10  # bytes of a file that tell whether it is worth compressing
 
 
 class FileFormat(PathFormat):
@@ -184,8 +186,11 @@ def _add(archive: zipfile.ZipFile, name: str, entry: os.DirEntry[str]) -> None:
         found = os.fstat(source.fileno())
         info.external_attr = (stat.S_IFREG | (0o755 if found.st_mode & 0o111 else 0o644)) << 16
         info.file_size = found.st_size  # decides on zip64
-        info.compress_type = archive.compression
-        info._compresslevel = archive.compresslevel  # type: ignore[attr-defined]  # a ZipInfo takes none otherwise
+        sample = source.read(_SAMPLE)
+        source.seek(0)
+        if len(zlib.compress(sample, 1)) < 0.9 * len(sample):  # images, parquet, models are compressed already
+            info.compress_type = archive.compression
+            info._compresslevel = archive.compresslevel  # type: ignore[attr-defined]  # a ZipInfo takes none otherwise
         with archive.open(info, "w") as member:
             left = found.st_size
             while left and (data := source.read(min(_CHUNK, left))):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, BinaryIO
 
+from d6tstore import content
 from d6tstore.errors import FormatError
 from d6tstore.format import Format
 from d6tstore_plugins.formats.plain import decode, encode
 
 _ID = "d6tstoreid"
-_RANDOM = ("div_id", "table_uuid")  # of plotly and pandas Styler: a new one each time, unless it is given
+_RANDOM = {"to_plotly_json": "div_id", "set_uuid": "table_uuid"}
+"""What figures of plotly and Stylers of pandas are known by -> what they make up anew in each to_html()."""
 
 
 class Html(str):
@@ -37,15 +38,17 @@ class HtmlFormat(Format):
 
 
 def _rendered(value: Any) -> str:
-    kind = type(value).__name__
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
     render = None if isinstance(value, type) else _method(value, "to_html") or _method(value, "_repr_html_")
     if render is None:
         raise FormatError(
             f"a {kind} is no text and has neither to_html() nor _repr_html_(). Save its HTML as text; for a "
             "matplotlib figure use TaskMatplotlibPNG or TaskMatplotlibSVG, for several outputs declare persist."
         )
+    if kind.startswith("bokeh."):  # what it shows of itself is a list of its properties
+        raise FormatError(f"a {kind} does not show its plot as HTML. Save bokeh.embed.file_html(plot) instead.")
+    named = {argument: _ID for mark, argument in _RANDOM.items() if _method(value, mark)}
     try:
-        named = {name: _ID for name in _RANDOM if name in _parameters(render)}
         text = render(**named)
     except Exception as exc:  # code of the value's class: it may be anything
         raise FormatError(
@@ -55,20 +58,10 @@ def _rendered(value: Any) -> str:
         raise FormatError(
             f"{kind}.{render.__name__}() returned a {type(text).__name__}, no text. Save its HTML as text instead."
         )
-    if named:  # an id that tells of the content: two such values may stand in one page, equal ones are equal
-        from d6tstore import content
-
-        text = text.replace(_ID, f"d6t{content.of_bytes(encode(text))[:16]}")
-    return text
+    # An id that follows from the content: equal values are equal, and others may stand in one page.
+    return text.replace(_ID, f"d6t{content.of_bytes(encode(text))[:16]}") if named else text
 
 
 def _method(value: Any, name: str) -> Any:
     found = getattr(value, name, None)
     return found if callable(found) else None
-
-
-def _parameters(function: Any) -> Any:
-    try:
-        return inspect.signature(function).parameters
-    except (TypeError, ValueError):  # it is built in, or hides its signature
-        return ()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from d6tstore.errors import FormatError
 from d6tstore.format import PathFormat
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # of every member: equal models have equal bytes
-_CURE = "Write it as a class of yours under @keras.saving.register_keras_serializable(), or save its weights."
+_SHARED = re.compile(r'("shared_object_id": )(\d+)')
+_CURE = "Write it as a class or function under @keras.saving.register_keras_serializable(), or save the weights."
 
 
 class KerasFormat(PathFormat):
@@ -75,7 +78,7 @@ def _load(path: Path) -> Any:
 
 
 def _rewrite(made: Path, path: Path) -> None:
-    """Copy what Keras wrote, without the time. Refuses what safe mode would not load."""
+    """Copy what Keras wrote, without the time and the addresses in memory that it puts in."""
     with zipfile.ZipFile(made) as old, zipfile.ZipFile(path, "w") as new:
         for name in sorted(old.namelist()):
             info = zipfile.ZipInfo(name, _TIME)
@@ -84,11 +87,41 @@ def _rewrite(made: Path, path: Path) -> None:
             with old.open(name) as source, new.open(info, "w") as target:
                 if name == "metadata.json":
                     target.write(json.dumps({**json.load(source), "date_saved": ""}).encode())
-                    continue
-                if name == "config.json":
-                    config = source.read()
-                    if b'"__lambda__"' in config:
-                        raise FormatError(f"the model has a lambda, which Keras does not load. {_CURE}")
-                    target.write(config)
-                    continue
-                shutil.copyfileobj(source, target, 1 << 20)
+                elif name == "config.json":
+                    target.write(_config(source.read().decode()).encode())
+                else:
+                    shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _config(text: str) -> str:
+    """The configuration, its shared objects numbered in order. Refuses what would not load."""
+    for part in _parts(json.loads(text)):
+        if part.get("class_name") == "__lambda__":
+            raise FormatError(f"the model holds a lambda, which Keras does not load. {_CURE}")
+        if unknown := _unknown(part):
+            raise FormatError(f"the model holds {unknown!r}, which is not registered and would not load. {_CURE}")
+    numbers: dict[str, str] = {}
+    return _SHARED.sub(lambda found: found[1] + numbers.setdefault(found[2], str(len(numbers))), text)
+
+
+def _unknown(part: dict[str, Any]) -> str | None:
+    """Name of a class or function that Keras would not find again."""
+    if part.get("class_name") == "function":
+        try:
+            keras.saving.deserialize_keras_object(part)
+        except (TypeError, ValueError):
+            return str(part.get("config"))
+        return None
+    name, module = part.get("registered_name"), part.get("module") or ""
+    known = not isinstance(name, str) or module.partition(".")[0] in ("keras", "builtins")
+    return None if known or keras.saving.get_registered_object(name) is not None else str(name)
+
+
+def _parts(config: Any) -> Iterator[dict[str, Any]]:
+    """All dicts of a configuration."""
+    if isinstance(config, dict):
+        yield config
+        config = list(config.values())
+    if isinstance(config, list):
+        for part in config:
+            yield from _parts(part)

@@ -82,9 +82,14 @@ class SvgFormat(Format):
 
 def _drawn(value: Any, kind: str, metadata: dict[str, None]) -> bytes:
     """The figure of a value, drawn without anything that differs from one time to the next."""
-    figure = _figure(value)
-    image = io.BytesIO()
+    figure, image = _figure(value, kind), io.BytesIO()
     try:
+        if figure is None:
+            shown = getattr(value, f"_repr_{kind}_")()
+            shown = shown[0] if isinstance(shown, tuple) else shown  # the rest is its size
+            if shown is None:
+                raise ValueError(f"_repr_{kind}_() returns nothing")
+            return shown.encode() if isinstance(shown, str) else bytes(shown)
         with _salted() if kind == "svg" else contextlib.nullcontext():
             figure.savefig(image, format=kind, metadata=metadata)
     except Exception as exc:  # its text may be wrong TeX, its artists are anybody's code
@@ -107,18 +112,21 @@ def _salted() -> Iterator[None]:
             matplotlib.rcParams["svg.hashsalt"] = kept
 
 
-def _figure(value: Any) -> Figure:
+def _figure(value: Any, kind: str) -> Figure | None:
+    """The one figure of a value; None if a notebook shows it without: an image of Pillow, a plot of seaborn.objects."""
     found = {id(figure): figure for figure in _figures(value)}
     if len(found) == 1:
         return found.popitem()[1]
-    kind = type(value).__name__
+    if not found and hasattr(value, f"_repr_{kind}_") and not isinstance(value, type):
+        return None
+    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     if found:
         raise FormatError(
-            f"the {kind} holds {len(found)} figures, and one output is one image. Declare persist with a name for "
+            f"the {name} holds {len(found)} figures, and one output is one image. Declare persist with a name for "
             "each, or draw them as subplots of one figure."
         )
     raise FormatError(
-        f"a {kind} has no figure of matplotlib. Save the Figure (plt.gcf() is the current one), its Axes, or bytes or "
+        f"a {name} has no figure of matplotlib. Save the Figure (plt.gcf() is the current one), its Axes, or bytes or "
         "text of a finished image; for plotly and altair use TaskHTML."
     )
 

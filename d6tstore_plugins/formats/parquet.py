@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from d6tstore.selection import Selection
 
 _CATEGORIES = b"d6tstore.categories"
-_GROUP = 1 << 18  # rows of a row group
+_GROUP = 1 << 19  # rows of a row group
 _LARGE = 1 << 28  # bytes in memory that close a row group early
 _NATIVE = 1 << 19  # bytes of categories that parquet may keep as its dictionary: it gives up at twice that
 
@@ -31,12 +31,14 @@ class ParquetFormat(TableFormat):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        from d6tstore_plugins.formats import encodings
+
         groups = _groups(batches)
         first = next(groups)
         categories = _Categories.of(first)
         first = categories.out(first)
         try:
-            with pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
+            with pq.ParquetWriter(file, first.schema, **encodings.choose(first, _GROUP)) as writer:
                 writer.write_table(first, _GROUP)
                 for group in groups:
                     writer.write_table(categories.out(group), _GROUP)
@@ -73,17 +75,24 @@ class ParquetFormat(TableFormat):
         result = selection.schema(schema)
 
         def batches() -> Iterator[pa.RecordBatch]:
-            left = selection.limit
+            left, given = selection.limit, False
             for group in groups:
                 if left == 0:
-                    return
+                    break
                 with _reading():
                     table = _group(parquet, group, selection, test, left)
                     table = _cast(categories.back(table).select(result.names), result)
                 if left is not None:
                     table = table.slice(0, left)
                     left -= table.num_rows
-                yield from table.to_batches()
+                for batch in table.to_batches():
+                    given = True
+                    yield batch
+            if not given and any(map(pa.types.is_dictionary, result.types)):
+                with _reading():
+                    table = parquet.read_row_group(0, result.names) if parquet.num_row_groups else parquet.read()
+                    table = _cast(categories.back(table).select(result.names), result)
+                yield _categories_only(table)
 
         return pa.RecordBatchReader.from_batches(result, batches())
 
@@ -114,6 +123,14 @@ def _groups(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting, batches.schema)
 
 
+def _categories_only(table: pa.Table) -> pa.RecordBatch:
+    """No rows of a table, but its dictionaries."""
+    import pyarrow as pa
+
+    parts = [c.chunk(0).slice(0, 0) if c.num_chunks else pa.array([], c.type) for c in table.columns]
+    return pa.RecordBatch.from_arrays(parts, schema=table.schema)
+
+
 def _group(parquet: Any, group: int, selection: Selection, test: Any, limit: int | None) -> pa.Table:
     """Rows of one row group that satisfy the conditions; other columns are read only if there are any."""
     import numpy as np
@@ -125,13 +142,13 @@ def _group(parquet: Any, group: int, selection: Selection, test: Any, limit: int
     tested = parquet.read_row_group(group, selection.tested)
     row = max(tested.column_names, key=len) + "#"  # a name that no column has
     numbered = tested.append_column(row, pa.array(np.arange(tested.num_rows)))
-    found = numbered.filter(test).slice(0, limit)
+    found = selection.filtered(numbered, test).slice(0, limit)
     others = [name for name in needed if name not in tested.column_names]
     if not others or not found.num_rows:
         return found if not others else parquet.schema_arrow.empty_table()
     rest = parquet.read_row_group(group, others)
     if found.num_rows < rest.num_rows:
-        rest = rest.take(found[row])
+        rest = selection.taken(rest, found[row])
     for name in selection.tested:
         rest = rest.append_column(found.schema.field(name), found[name])
     return rest.replace_schema_metadata(parquet.schema_arrow.metadata)
@@ -140,7 +157,13 @@ def _group(parquet: Any, group: int, selection: Selection, test: Any, limit: int
 def _cast(table: pa.Table, schema: pa.Schema | None) -> pa.Table:
     if schema is None or table.schema.equals(schema, check_metadata=True):
         return table
-    return table.cast(schema)
+    import pyarrow as pa
+
+    # Each by itself: the cast of a list of nulls to its own type breaks it (pyarrow 26).
+    if table.column_names != schema.names:
+        raise ValueError(f"the columns are {table.column_names}, the record says {schema.names}")
+    pairs = zip(table.columns, schema.types, strict=True)
+    return pa.table([column if column.type == type_ else column.cast(type_) for column, type_ in pairs], schema=schema)
 
 
 @contextlib.contextmanager
@@ -238,4 +261,4 @@ def _native(type_: Any, column: pa.ChunkedArray) -> bool:
     if not pa.types.is_dictionary(type_):
         return True
     text = pa.types.is_string(type_.value_type) or pa.types.is_large_string(type_.value_type)
-    return bool(text and column.num_chunks and column.chunk(0).dictionary.nbytes <= _NATIVE)
+    return bool(text and len(column) and column.chunk(0).dictionary.nbytes <= _NATIVE)

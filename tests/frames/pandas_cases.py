@@ -6,7 +6,6 @@ refused by all of them.
 
 import datetime as dt
 import decimal
-import itertools
 import zoneinfo
 
 import numpy as np
@@ -53,24 +52,58 @@ def with_attrs(attrs):
 
 def same_frame(a, b):
     """Stricter than pandas: the same dtypes, null marks, types of objects, kind of index, attrs."""
-    pd.testing.assert_frame_equal(a, b, check_exact=True, check_column_type=True, check_freq=True)
+    pd.testing.assert_frame_equal(_typed(a), _typed(b), check_exact=True, check_column_type=True, check_freq=True)
     assert a.attrs == b.attrs
     for old, new in [(a.index, b.index), (a.columns, b.columns)]:
-        assert type(old) is type(new) and old.names == new.names
+        assert type(old) is type(new) and old.names == new.names and old.nlevels == new.nlevels
         assert getattr(old, "freq", None) == getattr(new, "freq", None)
-    for old, new in itertools.chain(
-        ((a.iloc[:, i], b.iloc[:, i]) for i in range(a.shape[1])),
-        ((a.index.get_level_values(i), b.index.get_level_values(i)) for i in range(a.index.nlevels)),
-    ):
-        assert old.dtype == new.dtype and repr(old.dtype) == repr(new.dtype)
-        if old.dtype == object:
-            assert [type(v) for v in old] == [type(v) for v in new]
-        if isinstance(old.dtype, np.dtype) and old.dtype.kind == "f":
-            assert np.array_equal(np.signbit(old[old.notna()]), np.signbit(new[new.notna()]))
-        if isinstance(old.dtype, pd.CategoricalDtype):
-            assert list(old.dtype.categories) == list(new.dtype.categories)
-            assert old.dtype.categories.dtype == new.dtype.categories.dtype
+        old, new = (each.set_names([None] * each.nlevels) for each in (old, new))  # numbers could be names
+        for i in range(old.nlevels):
+            _same_values(old.get_level_values(i), new.get_level_values(i))
+    for i in range(a.shape[1]):
+        _same_values(a.iloc[:, i], b.iloc[:, i])
     return True
+
+
+def _typed(frame):
+    """Without what the pandas of the day cannot compare: objects, which may hold NaN, and nested values."""
+    frame = frame.copy(deep=False)
+    for i, dtype in enumerate(frame.dtypes):
+        if dtype == "object" or isinstance(dtype, pd.ArrowDtype):
+            frame.isetitem(i, 0)
+    return frame
+
+
+def _same_values(old, new):
+    assert old.dtype == new.dtype
+    if not isinstance(old.dtype, pd.ArrowDtype):  # in which names of the items of lists do not count
+        assert repr(old.dtype) == repr(new.dtype)
+    if isinstance(old.dtype, np.dtype) and old.dtype.kind == "f":
+        assert np.array_equal(np.signbit(old[old.notna()]), np.signbit(new[new.notna()]))
+    elif isinstance(old.dtype, pd.CategoricalDtype):
+        _same_values(pd.Series(old.dtype.categories), pd.Series(new.dtype.categories))
+    elif old.dtype == object:
+        assert all(map(same_value, old, new)), f"{old.tolist()} came back as {new.tolist()}"
+    elif isinstance(old.dtype, pd.ArrowDtype | pd.Float64Dtype | pd.Float32Dtype):  # NaN and NULL
+        old, new = (pa.array(pd.Series(each).array).to_pylist() for each in (old, new))
+        assert all(map(same_value, old, new)), f"{old} came back as {new}"
+
+
+def same_value(a, b):
+    """One object, and what it holds: the same type and value; NaN is NaN."""
+    if type(a) is not type(b):
+        return False
+    if a is b:
+        return True
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same_value, a, b))
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same_value(a[key], b[key]) for key in a)
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if isinstance(a, pd.Timestamp | pd.Timedelta):
+        return a == b and a.unit == b.unit and str(getattr(a, "tz", None)) == str(getattr(b, "tz", None))
+    return bool(a == b or (a != a and b != b))
 
 
 VALUES = {
@@ -251,6 +284,97 @@ VALUES = {
     "sorted": pd.DataFrame({"a": [3, 1, 2]}).sort_values("a"),
     "filtered": pd.DataFrame({"a": range(9)}).query("a % 2"),
     "attrs": with_attrs({"unit": "m", "n": [1, None]}),
+    "attrs of text": with_attrs({"a": "\u00e9\U0001f600", "nested": {"x": [1.5, {"y": True}]}}),
+    # what pandas users meet less often
+    "object float None NaN": objects(1.5, None, NAN),
+    "object None NaN": objects(None, NAN, None),
+    "object float NA NaN": objects(1.5, pd.NA, NAN),
+    "object Timestamps": objects(pd.Timestamp("2020-01-01 00:00:00.000000001"), pd.NaT),
+    "object Timestamps None": objects(pd.Timestamp("2020"), None),
+    "object zoned Timestamps": objects(
+        pd.Timestamp("2020", tz="Europe/Berlin"), pd.Timestamp("2021", tz="Europe/Berlin")
+    ),
+    "object Timedeltas": objects(pd.Timedelta("1s"), None, pd.Timedelta("2s")),
+    "object int64": objects(np.int64(1), np.int64(2)),
+    "object float64": objects(np.float64(1.5), np.float64("nan"), None),
+    "object float64 nan": objects(np.float64(1.5), NAN),
+    "object bool_": objects(np.bool_(True), pd.NA),
+    "object uint8 nan": objects(np.uint8(255), NAN),
+    "NaN and NA": pd.DataFrame(
+        {
+            "d": pd.arrays.FloatingArray(np.array([NAN, 1.5, 0.0]), np.array([False, False, True])),
+            "f": pd.arrays.FloatingArray(np.array([NAN, 1.5, 0.0], "f4"), np.array([False, False, True])),
+            "a": pd.array(pa.array([NAN, 1.5, None]), pd.ArrowDtype(pa.float64())),
+        }
+    ),
+    "arrow times": pd.DataFrame(
+        {
+            "t": pd.array([dt.datetime(2020, 1, 1), None], pd.ArrowDtype(pa.timestamp("ns", "Europe/Berlin"))),
+            "u": pd.array([dt.datetime(2020, 1, 1), None], pd.ArrowDtype(pa.timestamp("us"))),
+            "d": pd.array([dt.date(2020, 1, 1), None], pd.ArrowDtype(pa.date32())),
+            "i": pd.array([dt.timedelta(1), None], pd.ArrowDtype(pa.duration("us"))),
+            "o": pd.array([dt.time(1, 2, 3, 4), None], pd.ArrowDtype(pa.time64("us"))),
+            "n": pd.array([D("1.5"), None], pd.ArrowDtype(pa.decimal128(7, 2))),
+            "s": pd.array(["x", None], pd.ArrowDtype(pa.string())),
+            "b": pd.array([True, None], pd.ArrowDtype(pa.bool_())),
+            "0": pd.array([None, None], pd.ArrowDtype(pa.null())),
+        }
+    ),
+    "repeated labels": labelled(["a", "a", "a.1", "b", "a"]),
+    "1 and '1'": labelled([1, "1"]),
+    "repeated int labels": labelled([1, 1, 2]),
+    "repeated levels": labelled(pd.MultiIndex.from_tuples([("a", 1), ("a", 1), ("b", 1)])),
+    "index named as repeated labels": labelled(["a", "a"]).rename_axis("a"),
+    "categories as labels": labelled(pd.CategoricalIndex(["a", "b"], categories=["b", "a"], ordered=True)),
+    "periods as labels": labelled(pd.period_range("2020", periods=2, freq="M", name="month")),
+    "intervals as labels": labelled(pd.interval_range(0, 2)),
+    "zoned dates as labels": labelled(pd.to_datetime(["2020-01-01", "2020-01-03"]).tz_localize("Europe/Berlin")),
+    "dates as labels, objects": labelled(pd.Index([dt.date(2020, 1, 1), dt.date(2020, 1, 2)])),
+    "timedeltas as labels": labelled(pd.to_timedelta([1, 2], unit="h")),
+    "nullable labels": labelled(pd.Index(pd.array([1, None], "Int64"))),
+    "label NaN": labelled(pd.Index(["a", NAN])),
+    "labels 0.0 and -0.0": labelled([0.0, -0.0, 1.0]),
+    "float label NaN": labelled([1.5, NAN]),
+    "levels of dates and categories": labelled(
+        pd.MultiIndex.from_arrays([pd.date_range("2020", periods=2), pd.Categorical(["x", "y"])], names=["d", 3])
+    ),
+    "levels with NaN": labelled(pd.MultiIndex.from_tuples([("a", NAN), ("a", 1.0), (NAN, 2.0)])),
+    "one level of labels": labelled(pd.MultiIndex.from_arrays([["a", "b"]], names=["n"])),
+    "no labels of text": pd.DataFrame(columns=pd.Index([], dtype="str"), index=[1, 2]),
+    "labels without rows": pd.DataFrame(columns=[3, 1]),
+    "long labels": labelled(["x" * 10_000, "x" * 9_999 + "y"]),
+    "one level": indexed(pd.MultiIndex.from_arrays([[1, 2]], names=["n"])),
+    "nullable index": indexed(pd.Index(pd.array([5, None], "Int64"), name="i")),
+    "nullable bool index": indexed(pd.Index(pd.array([True, None], "boolean"))),
+    "string index": indexed(pd.Index(pd.array(["x", None], "string"))),
+    "arrow index": indexed(pd.Index(pd.array([1, None], "int8[pyarrow]"))),
+    "arrow decimal index": indexed(pd.Index(pd.array([D("1.5"), None], pd.ArrowDtype(pa.decimal128(5, 2))))),
+    "object index with None": indexed(pd.Index(["x", None], dtype=object)),
+    "object index with NaN": indexed(pd.Index(["x", NAN], dtype=object)),
+    "index of Timestamps": indexed(pd.Index([pd.Timestamp("2020"), pd.NaT], dtype=object)),
+    "levels with the numbers of others": indexed(
+        pd.MultiIndex.from_arrays([[1, 2], ["x", "y"], [1.5, 2]], names=[1, 2, 0])
+    ),
+    "labels with the numbers of others": labelled(pd.MultiIndex.from_arrays([[1, 2], ["x", "y"]], names=[1, 0])),
+    "levels of nullable and text": indexed(
+        pd.MultiIndex.from_arrays([pd.array([1, None], "Int64"), ["x", None], [NAN, 1.5]], names=["n", 7, None])
+    ),
+    "levels of objects": indexed(
+        pd.MultiIndex.from_arrays([[dt.date(2020, 1, 1)] * 2, pd.Index([1, None], dtype=object)])
+    ),
+    "levels with NaN codes": indexed(pd.MultiIndex(levels=[["a", "b"], [1, 2]], codes=[[0, -1], [-1, 1]])),
+    "index named as a label": indexed(pd.Index([3, 4], name="a")),
+    "levels named as labels": indexed(pd.MultiIndex.from_tuples([(1, 2), (3, 4)], names=["a", "a"])),
+    "only an index": pd.DataFrame(index=pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["n", "m"])),
+    "no rows of an index": indexed(
+        pd.MultiIndex.from_arrays([pd.array([], "Int64"), pd.to_datetime([]).as_unit("us")])
+    ),
+    "range from the end": indexed(pd.RangeIndex(9, 1, -3)),
+    "range that ends early": indexed(pd.RangeIndex(0, 5, 2)),
+    "range without rows": indexed(pd.RangeIndex(5, 5, 2)),
+    "no columns, a named range": pd.DataFrame(index=pd.RangeIndex(5, 20, 5, name="r")),
+    "daily in reverse": indexed(pd.date_range("2020-01-03", periods=3, freq="-1D")),
+    "hourly timedeltas": indexed(pd.timedelta_range(0, periods=3, freq="h", name=("a", 1))),
 }
 
 PARQUET = {
@@ -267,6 +391,8 @@ PARQUET = {
     "category of nothing": pd.DataFrame({"c": pd.Categorical([None, None])}),
     "category index": indexed(pd.CategoricalIndex(["p", "q"])),
     "category without rows": pd.DataFrame({"c": pd.Categorical([3, 1], categories=[3, 1, 2])})[:0],
+    "no categories of text": pd.DataFrame({"c": pd.Categorical([None], categories=pd.Index([], dtype="str"))}),
+    "category of text without rows": pd.DataFrame({"c": pd.Categorical(["b", "a"], categories=["b", "a", "c"])})[:0],
     "period": pd.DataFrame({"p": pd.period_range("2020", periods=2, freq="M")}),
     "interval": pd.DataFrame({"p": pd.interval_range(0, 2)}),
     "period index": indexed(pd.period_range("2020", periods=2, freq="M")),
@@ -278,26 +404,65 @@ PARQUET = {
     "int arrays": objects(np.array([1, 2], "i2"), np.array([], "i2")),
     "dicts": objects({"a": 1, "b": ["x"]}, {"a": None, "b": []}, None),
     "lists of dicts": objects([{"a": 1}], []),
+    "lists with NaN": objects([1.0, NAN, None], [], None),
+    "lists in dicts with NaN": objects({"a": [NAN]}, {"a": [1.5, None]}),
+    "object Periods": objects(pd.Period("2020-01", "M"), pd.NaT),
+    "object Intervals": objects(pd.Interval(0, 1), None, pd.Interval(1, 2)),
+    "bins": pd.DataFrame({"c": pd.cut([1, 2, 3, 30], [0, 2, 4])}),
+    "bins without rows": pd.DataFrame({"c": pd.cut([1, 2, 3, 30], [0, 2, 4])})[:0],
+    "quantiles": pd.DataFrame({"c": pd.qcut(np.arange(9) / 7, 4)}),
+    "bins of times": pd.DataFrame({"c": pd.cut(pd.date_range("2020", periods=3), 2)}),
+    "bins as index": indexed(pd.CategoricalIndex(pd.cut([1, 2, 3], 3), name="bin")),
+    "bins by names": indexed(pd.MultiIndex.from_arrays([pd.cut([1, 2], 2), ["x", "y"]])),
+    "intervals as index": indexed(pd.interval_range(0, 2, closed="both")),
+    "intervals of times": pd.DataFrame({"i": pd.interval_range(pd.Timestamp("2020"), periods=2)}),
+    "levels of periods": indexed(pd.MultiIndex.from_product([pd.period_range("2020", periods=2, freq="Q"), [1]])),
+    "category of periods": pd.DataFrame(
+        {"c": pd.Categorical(pd.period_range("2020", periods=2, freq="M"), ordered=True)}
+    ),
+    "category of timedeltas": pd.DataFrame({"c": pd.Categorical(pd.to_timedelta([2, 1, None], unit="s"))}),
+    "category of zoned dates": pd.DataFrame(
+        {"c": pd.Categorical(pd.to_datetime(["2020-01-02", None]).tz_localize("Europe/Berlin"))}
+    ),
+    "category of nullables": pd.DataFrame({"c": pd.Categorical(pd.array([3, None, 1], "Int64"))}),
+    "category of objects, mixed": pd.DataFrame({"c": pd.Categorical([1, "1", None, "b"])}),
+    "category of dates of Python": pd.DataFrame({"c": pd.Categorical([dt.date(2020, 1, 1), None])}),
+    "category of decimals": pd.DataFrame({"c": pd.Categorical([D("1.5"), D("-2.5")])}),
+    "category of tuples": pd.DataFrame({"c": pd.Categorical(pd.Index([("a", 1), ("b", 2)], tupleize_cols=False))}),
+    "category of bytes": pd.DataFrame({"c": pd.Categorical([b"a", b"\xff"])}),
+    "category of strings": pd.DataFrame({"c": pd.Categorical(pd.array(["b", "a", None], "string"))}),
+    "category of Arrow text": pd.DataFrame({"c": pd.array(["b", "a"], pd.ArrowDtype(pa.string()))}).astype("category"),
+    "arrow lists": series([[1], [], [None], None], pd.ArrowDtype(pa.list_(pa.int64()))),
+    "arrow structs": series(
+        [{"x": 1, "y": "a"}, None], pd.ArrowDtype(pa.struct([("x", pa.int8()), ("y", pa.string())]))
+    ),
+    "arrow maps": series([[("a", 1)], [], None], pd.ArrowDtype(pa.map_(pa.string(), pa.int64()))),
+    "arrow deep": series(
+        [[{"x": [1, None]}, None], None], pd.ArrowDtype(pa.list_(pa.struct([("x", pa.list_(pa.int64()))])))
+    ),
+    "arrow dictionary": pd.DataFrame(
+        {
+            "a": pd.array(
+                pa.array(["x", None, "y"]).dictionary_encode(), pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string()))
+            )
+        }
+    ),
+    "arrow binary": series([b"\xff", None], pd.ArrowDtype(pa.binary())),
 }
 
 REFUSED = {
     "a list": Refused([1], "keeps pandas DataFrames, got a list.*TaskPickle"),
     "a series": Refused(pd.Series([1]), r"got a Series.*to_frame\(\)"),
-    "repeated labels": Refused(pd.DataFrame([[1, 2]], columns=["a", "a"]), "column 'a' occurs twice.*Rename"),
-    "1 and '1'": Refused(labelled([1, "1"]), "column '1' occurs twice"),
     "mixed types": Refused(objects(1, "a"), "column 'o' mixes values of types int, str.*astype"),
     "int and float": Refused(objects(1, 2.5), "column 'o' mixes values of types float, int"),
     "bool and int": Refused(objects(True, 1), "column 'o' mixes values of types bool, int"),
     "None and nan": Refused(objects("a", None, NAN), "column 'o' marks missing values both by None and nan"),
     "date and datetime": Refused(objects(dt.date(2020, 1, 1), dt.datetime(2020, 1, 1)), "column 'o' mixes"),
-    "numpy scalars": Refused(objects(np.int64(1)), r"column 'o'.*numpy.int64.*infer_objects\(\)"),
     "tuples": Refused(objects((1, 2)), "column 'o' holds values of type builtins.tuple.*Make them lists"),
     "sets": Refused(objects({1}), "column 'o'.*builtins.set.*lists"),
-    "timestamps": Refused(objects(pd.Timestamp("2020")), r"column 'o'.*Timestamp.*pd.to_datetime"),
     "aware datetimes": Refused(
         objects(dt.datetime(2020, 1, 1, tzinfo=dt.UTC)), "column 'o'.*time zone.*pd.to_datetime"
     ),
-    "NaN in a list": Refused(objects([1.0, NAN]), "column 'o', in its lists, holds NaN.*np.asarray"),
     "mixed list": Refused(objects([1], ["a"]), "column 'o', in its lists, mixes"),
     "matrices": Refused(objects(np.eye(2)), "column 'o' holds arrays.*tolist"),
     "dicts of other keys": Refused(objects({"a": 1}, {"b": 2}), "column 'o' holds dicts.*json"),
@@ -308,15 +473,7 @@ REFUSED = {
     "surrogate": Refused(objects("\ud800"), "column 'o' cannot be stored"),
     "complex": Refused(pd.DataFrame({"x": [1], "p": [1j]}), "column 'p' cannot be stored"),
     "sparse": Refused(pd.DataFrame({"p": pd.arrays.SparseArray([0, 1])}), "column 'p'"),
-    "mixed categories": Refused(pd.DataFrame({"c": pd.Categorical([1, "b"])}), "column 'c'"),
-    "intervals as categories": Refused(pd.DataFrame({"c": pd.cut([1, 2, 3], 2)}), "column 'c'.*astype"),
-    "lists of Arrow": Refused(
-        series([[1], None], pd.ArrowDtype(pa.list_(pa.int64()))), "column 'a' would not come back"
-    ),
-    "categories as labels": Refused(labelled(pd.CategoricalIndex(["a", "b"])), "column labels.*map"),
-    "periods as labels": Refused(labelled(pd.period_range("2020", periods=1)), "column labels.*map"),
     "index of mixed types": Refused(indexed(pd.Index(["x", 1], dtype=object)), r"index"),
-    "nullable index": Refused(indexed(pd.Index(pd.array([5, None], "Int64"))), r"index.*reset_index\(\)"),
     "objects as labels": Refused(labelled([b"a", "b"]), "column labels.*neither text nor numbers"),
     "an object as name": Refused(indexed([1]).rename_axis([(1, (2,))]), "names.*neither text.*rename_axis"),
     "attrs": Refused(with_attrs({"x": (1, 2)}), r"attrs.*df.attrs = \{\}"),

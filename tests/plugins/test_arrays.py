@@ -72,6 +72,7 @@ ARRAYS = {
     "sub-arrays": np.zeros(3, [("a", "f4", (2, 2))]),
     "titles": np.zeros(3, [(("title", "a"), "f4")]),
     "gaps": gaps(7),
+    "gaps in columns": np.asfortranarray(np.stack([gaps(7), gaps(8), gaps(9)])),
     "3,000 fields": wide,
     "large": np.arange(2_000_000),
 }
@@ -128,7 +129,7 @@ class TestNumpy(FormatTests):
         assert type(value) is np.memmap
         assert same(np.arange(9), _loaded(format, _dumped(format, value, tmp_path), tmp_path))
 
-    @pytest.mark.parametrize("shape", ["(1000000000000000,)", "(-1,)", "(3,)", "(1,)", "(10**9,)", "(True,)", "'a'"])
+    @pytest.mark.parametrize("shape", ["(1000000000000000,)", "(3,)", "(1,)", "(10**9,)", "(True,)", "'a'"])
     def test_a_header_that_lies(self, format, tmp_path, shape):
         data = _dumped(format, np.arange(2.0), tmp_path)[0]
         end = data.index(b"\n")

@@ -46,6 +46,18 @@ def png():
     return file.getvalue()
 
 
+class Shows:
+    """Like an image of Pillow, or a plot of seaborn.objects."""
+
+    def __init__(self, shown):
+        self.shown = shown
+
+    def _repr_png_(self):
+        return self.shown
+
+    _repr_svg_ = _repr_png_
+
+
 class Broken(Figure):
     def draw(self, renderer):
         raise ZeroDivisionError("mine")
@@ -75,12 +87,15 @@ def refused():
     return {
         "two figures": Refused([figure(), figure()], "list holds 2 figures.*Declare persist"),
         "no figure": Refused([], "a list has no figure"),
-        "array": Refused(np.eye(2), "a ndarray has no figure"),
+        "array": Refused(np.eye(2), "a numpy.ndarray has no figure"),
+        "class": Refused(Figure, "a type has no figure"),
+        "shows nothing": Refused(Shows(None), "cannot be drawn.* returns nothing"),
+        "shows something else": Refused(Shows(b"else"), "no PNG|no SVG"),
         "pyplot": Refused(pyplot, r"a module has no figure.*plt\.gcf\(\)"),
         "removed": Refused(removed(), "no figure"),
         "frame": Refused(pd.DataFrame(), "DataFrame has no figure"),
         "None": Refused(None, "NoneType"),
-        "wrong TeX": Refused(figure("$\\frac$"), "cannot be drawn: .*Correct it"),
+        "wrong TeX": Refused(figure("$\\frac$"), "(?s)cannot be drawn: .*Correct it"),
         "broken artist": Refused(Broken(), "ZeroDivisionError: mine"),
     }
 
@@ -111,6 +126,7 @@ class Images(FormatTests):
         made = pyplot.figure(figsize=(2, 2))
         pyplot.plot([1, 2])
         try:
+            assert matplotlib.rcParams["svg.hashsalt"] is None
             before = dict(matplotlib.rcParams), matplotlib.get_backend(), made.dpi, type(made.canvas)
             _dumped(format, made, tmp_path)
             assert (dict(matplotlib.rcParams), matplotlib.get_backend(), made.dpi, type(made.canvas)) == before
@@ -147,17 +163,16 @@ class Images(FormatTests):
         def one(i):
             return _dumped(format, figure(f"{i % 2}"), None)
 
-        before = matplotlib.rcParams["svg.hashsalt"]
         with ThreadPoolExecutor(4) as pool:
             assert len(set(pool.map(one, range(8)))) == 2
-        assert matplotlib.rcParams["svg.hashsalt"] == before
+        assert matplotlib.rcParams["svg.hashsalt"] is None
 
 
 class TestPng(Images):
-    values = {**drawable(), "bytes": png()}
+    values = {**drawable(), "bytes": png(), "shows": Shows((png(), {"width": 3})), "Pillow": Image.new("L", (2, 2))}
     refused = {
         **refused(),
-        "too large": Refused(Figure((700, 700), dpi=100), "cannot be drawn.*smaller figsize or dpi"),
+        "too large": Refused(Figure((200_000, 1), dpi=100), "cannot be drawn.*smaller figsize or dpi"),
         "other bytes": Refused(b"GIF89a", "no PNG: they begin otherwise"),
         "half a PNG": Refused(png()[:-20], "no PNG"),
         "text": Refused("<svg/>", "a str has no figure"),
@@ -171,6 +186,10 @@ class TestPng(Images):
         assert type(loaded).__name__ == "Png" and loaded._repr_png_() == loaded
         if isinstance(saved, bytes):
             return saved == loaded
+        if isinstance(saved, Shows):
+            return saved.shown[0] == loaded
+        if isinstance(saved, Image.Image):
+            return Image.open(io.BytesIO(loaded)).tobytes() == saved.tobytes()
         saved = saved[0] if isinstance(saved, tuple) else saved
         wanted = saved.get_size_inches() * saved.dpi if isinstance(saved, Figure) else [200, 200]
         return Image.open(io.BytesIO(loaded)).size == tuple(wanted)
@@ -193,7 +212,8 @@ class TestPng(Images):
 class TestSvg(Images):
     values = {
         **drawable(),
-        "text": '<?xml version="1.0" encoding="latin-1"?>\r\n<svg xmlns="http://www.w3.org/2000/svg">ü</svg>',
+        "text": '<?xml version="1.0" encoding="us-ascii"?>\r\n<svg xmlns="http://www.w3.org/2000/svg">ü</svg>',
+        "shows": Shows("<svg>ü</svg>"),
         "prefixed": '<s:svg xmlns:s="http://www.w3.org/2000/svg"/>',
     }
     refused = {
@@ -211,6 +231,8 @@ class TestSvg(Images):
 
     def equal(self, saved, loaded):
         assert type(loaded).__name__ == "Svg" and loaded._repr_svg_() == loaded
+        if isinstance(saved, Shows):
+            return saved.shown == loaded
         return saved == loaded if isinstance(saved, str) else "<svg" in loaded and loaded.endswith("</svg>\n")
 
     def test_it_tells_of_no_version_or_time(self, format, tmp_path):

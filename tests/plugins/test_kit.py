@@ -307,6 +307,9 @@ BACKENDS = {
                         time.sleep(0.001)
                 yield
                 os.unlink(self.file + ".lock")
+            def store(self, objects):
+                for _ in range(8):  # slow enough that most are killed with the lock in hand
+                    super().store(objects)
         Suite = SharedSuite
         """, {"test_killed_writer_leaves_whole_values"}),
     "writers lose what others write": ("""
@@ -325,7 +328,7 @@ BACKENDS = {
                 Path(self.file).unlink(missing_ok=True)
                 super().store(objects)
         Suite = SharedSuite
-        """, {"test_processes_write_and_read_at_once", "test_killed_writer_leaves_whole_values"}),
+        """, {"test_processes_write_and_read_at_once"}),
     "other processes are not seen": ("""
         class Broken(Shared):
             cache = None

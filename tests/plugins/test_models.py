@@ -65,16 +65,6 @@ class TestOnnx(FormatTests):
         (tmp_path / "m.onnx").write_bytes(_dumped(format, linear(), tmp_path)[0])
         onnx.checker.check_model(tmp_path / "m.onnx")
 
-    def test_too_large_for_protobuf(self, format, tmp_path, monkeypatch):
-        class Large(onnx.ModelProto if False else object):
-            pass
-
-        model = linear()
-        wanted = "exceeds maximum protobuf size of 2GB"
-        monkeypatch.setattr("onnx.ModelProto", type("M", (), {"__instancecheck__": None}), raising=False)
-        monkeypatch.undo()
-        del model, Large, wanted
-
     def test_foreign_bytes(self, format, tmp_path):
         for data in (b"", b"\x08\x07", b"no model at all"):
             with pytest.raises(FormatError, match="no ONNX model.*Run the task"):
@@ -116,14 +106,14 @@ class TestTorch(FormatTests):
         one, other = (_dumped(format, {"w": torch.ones(9)}, tmp_path)[0] for _ in range(2))
         assert one == other
 
-    def test_a_store_keeps_it(self, torch, store):
+    def test_a_store_keeps_it(self, torch, any_store):
         import d6tstore
 
         class Weights(d6tstore.tasks.TaskPyTorch):
             def run(self):
                 self.save({"w": torch.zeros(2_000_000)})
 
-        store.run(Weights())
+        any_store.run(Weights())
         assert torch.equal(Weights().output().load(verify=True)["w"], torch.zeros(2_000_000))
 
     def test_refusals(self, torch, format, tmp_path):
@@ -158,6 +148,7 @@ class TestTorch(FormatTests):
             assert format.load(file)(torch.tensor(2)) == 6
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras and jax about numpy
 class TestKeras(FormatTests):
     @pytest.fixture(autouse=True)
     def keras(self):
@@ -179,7 +170,7 @@ class TestKeras(FormatTests):
         x = np.arange(6.0).reshape(2, 3)
         loaded = _loaded(format, _dumped(format, model, tmp_path), tmp_path)
         np.testing.assert_array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))
-        assert loaded.get_config() == model.get_config()
+        assert [(type(each), each.name) for each in loaded.layers] == [(type(e), e.name) for e in model.layers]
         assert loaded.optimizer.iterations == model.optimizer.iterations == 1
         loaded.fit(x, np.ones(2), verbose=0)
 
@@ -203,13 +194,55 @@ class TestKeras(FormatTests):
             assert {i.date_time[0] for i in archive.infolist()} == {1980}
         assert sorted(p.name for p in tmp_path.iterdir() if "keras" in p.name) == ["dumped.keras"]
 
+    def test_registered_classes_and_functions_come_back(self, keras, format, tmp_path):
+        @keras.saving.register_keras_serializable()
+        class Twice(keras.layers.Layer):
+            def call(self, x):
+                return x * 2
+
+        @keras.saving.register_keras_serializable()
+        def loss(a, b):
+            return a - b
+
+        model = keras.Sequential([keras.Input((1,)), Twice()])
+        for each in (loss, keras.losses.mean_squared_error, keras.losses.Huber(), "mse"):
+            model.compile(loss=each, metrics=["mae"])
+            loaded = _loaded(format, _dumped(format, model, tmp_path), tmp_path)
+            assert loaded(np.ones((1, 1))) == 2
+
+    def test_equal_models_have_equal_bytes_in_every_process(self, format, tmp_path, python):
+        script = """
+            import sys, warnings
+            from pathlib import Path
+            warnings.simplefilter("ignore")
+            kept = [bytearray(int(n)) for n in sys.argv[2:]]  # other addresses in memory
+            import keras
+            from d6tstore import registry
+            keras.utils.set_random_seed(1)
+            model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dropout(0.5)])
+            registry.format_of("keras").dump_path(model, Path(sys.argv[1]))
+            """
+        python(script, str(tmp_path / "a"))
+        python(script, str(tmp_path / "b"), "1000", "100000", "9999999")
+        assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
     def test_refusals(self, keras, format, model, tmp_path):
-        lambdas = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x * 2)])
+        class Mine(keras.layers.Layer):
+            pass
+
+        def double(x):
+            return x * 2
+
+        def of(layer):
+            return keras.Sequential([keras.Input((3,)), layer])
+
         for value, match in [
+            (of(keras.layers.Lambda(lambda x: x * 2)), "holds a lambda.*register_keras_serializable"),
+            (of(keras.layers.Lambda(double)), "holds 'double', which is not registered.*register_keras_serializable"),
+            (of(Mine()), "holds 'Mine', which is not registered"),
             (model.get_weights(), r"a list is no keras.Model.*TaskNpz"),
             ("model.keras", "a str is no keras.Model"),
             (keras.layers.Dense(2), "a Dense is no keras.Model"),
-            (lambdas, "has a lambda.*register_keras_serializable"),
         ]:
             with pytest.raises(FormatError, match=match):
                 _dumped(format, value, tmp_path)
@@ -220,3 +253,24 @@ class TestKeras(FormatTests):
         for wrong in (b"", b"text", data[:100], data[:-30], data[: len(data) // 2]):
             with pytest.raises(FormatError, match="Run the task|run the task"):
                 _loaded(format, (wrong, None), tmp_path)
+
+
+def test_a_version_of_a_class_of_its_own_is_text_in_the_record(monkeypatch, store):
+    """`torch.__version__` is such a one: no task ran in a process that had imported torch."""
+    import sys
+    import types
+
+    import d6tstore
+    from d6tstore import project
+
+    class One(d6tstore.tasks.TaskJson):
+        def run(self):
+            self.save(1)
+
+    module = types.ModuleType("torch")
+    module.__version__ = type("TorchVersion", (str,), {})("2.15")
+    monkeypatch.setitem(sys.modules, "torch", module)
+    project._versions.cache_clear()
+    store.run(One())
+    assert store.history(One())[0].versions["torch"] == "2.15"
+    project._versions.cache_clear()

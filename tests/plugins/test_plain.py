@@ -72,9 +72,12 @@ class Renders:
     def __init__(self, body="1"):
         self.body = body
 
-    def to_html(self, div_id=None, full_html=True):
+    def to_plotly_json(self):
+        raise NotImplementedError
+
+    def to_html(self, *args, **options):
         Renders.made += 1
-        div_id = div_id or f"random-{Renders.made}"
+        div_id = options.get("div_id") or f"random-{Renders.made}"
         return f"<div id='{div_id}'>{self.body}</div><script>draw('{div_id}')</script>"
 
 
@@ -106,11 +109,12 @@ class TestHtml(FormatTests):
         "renders": Renders(),
     }
     refused = {
-        "bytes": Refused(b"<p>", "a bytes is no text"),
-        "list": Refused([Renders(), Renders()], "a list.*declare persist"),
+        "bytes": Refused(b"<p>", "a builtins.bytes is no text"),
+        "list": Refused([Renders(), Renders()], "a builtins.list.*declare persist"),
         "object": Refused(object(), "neither to_html"),
         "any attribute": Refused(Blank(), "neither to_html"),
-        "class": Refused(pd.DataFrame, "a type"),
+        "class": Refused(pd.DataFrame, "a builtins.type"),
+        "bokeh": Refused(type("figure", (Shows,), {"__module__": "bokeh.plotting"})(), r"bokeh\.embed\.file_html"),
         "array": Refused(np.eye(2), "ndarray"),
         "None": Refused(Shows(None), "returned a NoneType, no text"),
         "error": Refused(Shows(ImportError("needs jinja2")), "does not render.*ImportError: needs jinja2"),

@@ -22,13 +22,14 @@ def install(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(site))
     modules = []
 
-    def make(name, source="", *, backends=None, formats=None):
+    def make(name, source="", *, backends=None, formats=None, requires=()):
         module = name.replace("-", "_")
         modules.append(module)
         (site / f"{module}.py").write_text(textwrap.dedent(source))
         info = site / f"{module}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        metadata = [f"Name: {name}", "Version: 1.0", *(f"Requires-Dist: {each}" for each in requires)]
+        (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", *metadata, ""]))
         lines = []
         for group, points in ((BACKENDS, backends), (FORMATS, formats)):
             lines += [f"[{group}]", *(f"{k} = {v}" for k, v in (points or {}).items())]
@@ -116,7 +117,7 @@ def test_a_plug_in_comes_in_by_its_url(install):
     install("d6tstore-other", BACKEND, backends={"other": "d6tstore_other:Other"})
     assert type(registry.open_backend("other://x")).__name__ == "Other"
     assert repr(d6tstore.open("other://x")) == "Store('other://x')"
-    assert plugin("other") == ("backends", "other", "d6tstore_other:Other", "d6tstore-other", None)
+    assert plugin("other") == ("backends", "other", "d6tstore_other:Other", "d6tstore-other", None, None)
 
 
 def test_scheme_resolves_exactly_then_before_the_plus(install):
@@ -132,10 +133,10 @@ def test_scheme_resolves_exactly_then_before_the_plus(install):
 
 
 def test_a_format_comes_in_by_its_name(install, tmp_path):
-    install("d6tstore-text", FORMAT, formats={"text": "d6tstore_text:TextFormat"})
+    install("d6tstore-text", FORMAT, formats={"note": "d6tstore_text:TextFormat"})
 
     class Note(d6tstore.Task):
-        format = "text"
+        format = "note"
 
         def run(self):
             self.save("ünï")
@@ -153,7 +154,7 @@ def test_unknown_scheme_names_the_nearest(name):
 
 
 def test_unknown_format_names_what_there_is():
-    with pytest.raises(PluginError, match=r"format 'xyz' is not installed\. Installed: .*csv, json.*d6tstore plugins"):
+    with pytest.raises(PluginError, match=r"'xyz' is not installed\. Installed: .*csv, .*json, .*d6tstore plugins"):
         registry.load(FORMATS, "xyz")
 
 
@@ -165,6 +166,8 @@ def test_unknown_format_names_what_there_is():
         ("class Other: pass", "is no Backend class"),
         ("", "AttributeError.*Other"),
         ("def", "SyntaxError"),
+        ("raise SystemExit('bye')", "SystemExit: bye"),
+        ("import sys; sys.exit()", "SystemExit"),
     ],
 )
 def test_a_broken_plug_in_is_named_and_disturbs_nobody(install, source, problem):
@@ -177,6 +180,96 @@ def test_a_broken_plug_in_is_named_and_disturbs_nobody(install, source, problem)
     assert plugin("other").error is None
     assert registry.open_backend("other://").url == "other://"
     assert registry.open_backend("memory://").url == "memory://"
+
+
+@pytest.mark.parametrize(
+    ("missing", "requires", "extra"),
+    [
+        ("nosuch_library", ["nosuch-library>=2 ; extra == 'cloud'"], "cloud"),
+        ("nosuch_library", ['Nosuch.Library[x,y]>=2,<3; python_version > "3" and extra == "cloud"'], "cloud"),
+        ("nosuch_library.part", ["other; extra == 'a'", "nosuch_library; extra == 'b-c'"], "b-c"),
+        (
+            "nosuch_library",
+            [f"{p}; extra == 'all'" for p in "ab"]
+            + ["nosuch_library; extra == 'all'", "nosuch_library; extra == 'cloud'"],
+            "cloud",
+        ),
+        ("nosuch_library", ["nosuch_library>=2"], None),
+        ("nosuch_library", ["nosuch_library>=2; python_version > '3'"], None),
+        ("nosuch_library", ["nosuch_library_more; extra == 'a'"], None),
+        ("nosuch_library", ["d6tstore-needy[cloud]; extra == 'nosuch_library'"], None),
+        ("d6tstore_needy.nosuch", ["nosuch; extra == 'a'"], None),
+    ],
+)
+def test_what_a_plug_in_needs_is_told_with_the_extra_that_brings_it(install, missing, requires, extra):
+    install("d6tstore-needy", f"import {missing}", formats={"needy": "d6tstore_needy:X"}, requires=requires)
+    with pytest.raises(PluginError) as caught:
+        registry.load(FORMATS, "needy")
+    found = plugin("needy")
+    if extra is None:
+        assert "cannot be loaded: ModuleNotFoundError" in str(caught.value)
+        assert (found.error, found.needs) == (str(caught.value), None)
+    else:
+        needs = f"nosuch_library, which is not installed: pip install 'd6tstore-needy[{extra}]'"
+        assert str(caught.value) == f"format 'needy' needs {needs}"
+        assert (found.error, found.needs) == (None, needs)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "extra"),
+    [
+        ("excel", "openpyxl", "excel"),
+        ("joblib", "joblib", "joblib"),
+        ("keras", "keras", "keras"),
+        ("onnx", "onnx", "onnx"),
+        ("parquet-polars", "polars", "polars"),
+        ("png", "matplotlib", "matplotlib"),
+        ("torch", "torch", "torch"),
+    ],
+)
+def test_our_own_formats_name_their_extra(name, module, extra, monkeypatch):
+    target = registry._found(FORMATS)[name][0].module
+    for loaded in [m for m in sys.modules if m == target or m.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setattr(sys, "meta_path", [Missing(module), *sys.meta_path])
+    registry.load.cache_clear()
+    try:
+        with pytest.raises(PluginError, match=rf"'{name}' needs {module}, .*: pip install 'd6tstore\[{extra}\]'$"):
+            registry.load(FORMATS, name)
+    finally:
+        registry.load.cache_clear()
+
+
+class Missing:
+    """An import system that does not have one package."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == self.name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def test_a_format_that_is_not_there_is_told_before_the_work(install, store):
+    install("d6tstore-needy", "import nosuch", formats={"needy": "d6tstore_needy:X"}, requires=["nosuch; extra == 'a'"])
+    worked = []
+
+    class Long(d6tstore.Task):
+        persist = {"table": "json", "chart": "needy"}
+
+        def run(self):
+            worked.append(1)
+            self.save({"table": 1, "chart": 2})
+
+    with pytest.raises(d6tstore.errors.RunFailed) as caught:
+        store.run(Long())
+    assert isinstance(caught.value.__cause__, PluginError)
+    assert "format 'needy' needs nosuch, which is not installed: pip install 'd6tstore-needy[a]'" in str(caught.value)
+    assert worked == []
+    with pytest.raises(PluginError, match="needs nosuch"):
+        Long().run()
+    assert worked == []
 
 
 @pytest.mark.parametrize("target", ["NoBackend", "instance"])

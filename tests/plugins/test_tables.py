@@ -176,10 +176,7 @@ BROKEN = {
             def write_table(self, key, batches):
                 self.delete(key)
                 super().write_table(key, batches)
-        """, {
-            "test_reader_that_fails_changes_nothing", "test_tables_are_replaced_as_a_whole",
-            "test_killed_writer_leaves_whole_tables",
-        }),
+        """, {"test_reader_that_fails_changes_nothing", "test_tables_are_replaced_as_a_whole"}),
     "what is being written is listed": ("""
         class Broken(SqliteTables):
             def write_table(self, key, batches):

@@ -124,19 +124,89 @@ def test_7_compare(any_store, f):
     assert one != other
 
 
-def test_8_first_formats(any_store):
+def test_8_save_what_data_scientists_have(any_store, project):
+    import matplotlib.figure
+    import numpy as np
+    import polars as pl
+    import pyarrow as pa
+    from sklearn.linear_model import LinearRegression
+
+    df = pd.DataFrame({"a": [1, None], "b": ["x", "y"]})
+    pl_df, table = pl.DataFrame({"a": [1, None], "b": ["x", "y"]}), pa.table({"a": [1, None], "b": ["x", "y"]})
+    figure = matplotlib.figure.Figure()
+    figure.subplots().plot([1, 3, 2])
+    folder = project / "model"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "weights.txt").write_text("1 2 3")
+    model = LinearRegression().fit([[1], [2]], [2, 4])
+    frames = ("parquet", "csv", "csv-gz", "excel", "feather")
+    values = {
+        **dict.fromkeys(frames, df),
+        **dict.fromkeys([f"{name}-polars" for name in frames], pl_df),
+        **dict.fromkeys([f"{name}-arrow" for name in frames], table),
+        "json": {"a": [1]},
+        "text": "ünï\n",
+        "bytes": b"\0\xff",
+        "html": "<p>hello",
+        "numpy": np.eye(2),
+        "npz": {"x": np.arange(3), "y": np.zeros((2, 2))},
+        "pickle": {1, 2},
+        "joblib": model,
+        "png": figure,
+        "svg": figure,
+        "file": folder / "sub" / "weights.txt",
+        "folder": folder,
+    }
+
     class Kinds(d6tstore.Task):
-        persist = {"frame": "parquet", "csv": "csv", "json": "json", "pickle": "pickle"}
+        persist = {name: name for name in values}
 
         def run(self):
-            df = pd.DataFrame({"a": [1, None], "b": ["x", ""]})
-            self.save({"frame": df, "csv": df, "json": {"a": [1]}, "pickle": {1, 2}})
+            self.save(values)
 
     d6tstore.run(Kinds())
     loaded = Kinds().output().load()
-    for name in ("frame", "csv"):
-        pd.testing.assert_frame_equal(loaded[name], pd.DataFrame({"a": [1, None], "b": ["x", ""]}))
-    assert loaded["json"] == {"a": [1]} and loaded["pickle"] == {1, 2}
+    for name in frames:
+        pd.testing.assert_frame_equal(loaded[name], df)
+        assert loaded[f"{name}-polars"].equals(pl_df) and loaded[f"{name}-arrow"].equals(table)
+    for name in ("json", "text", "bytes", "html", "pickle"):
+        assert loaded[name] == values[name]
+    np.testing.assert_array_equal(loaded["numpy"], np.eye(2))
+    assert loaded["npz"].keys() == {"x", "y"} and loaded["npz"]["x"].tolist() == [0, 1, 2]
+    assert loaded["joblib"].predict([[3]]).round(6).tolist() == [6]
+    assert loaded["png"].startswith(b"\x89PNG") and "<svg" in loaded["svg"]
+    assert loaded["file"].read_text() == (loaded["folder"] / "sub" / "weights.txt").read_text() == "1 2 3"
+
+
+def test_8_every_class_names_its_kind_of_result():
+    from d6tstore import registry
+
+    for name in d6tstore.tasks.__all__:
+        cls = getattr(d6tstore.tasks, name)
+        if isinstance(cls, type) and cls is not d6tstore.tasks.TaskAggregator and cls.format not in ("torch", "keras"):
+            assert registry.format_of(cls.format), name
+
+
+def test_9_load_a_part(any_store):
+    import polars as pl
+
+    class Large(d6tstore.tasks.TaskPqPandas):
+        def run(self):
+            days = pd.date_range("2024-01-01", periods=1000)
+            self.save(pd.DataFrame({"day": days, "n": range(1000), "city": ["Oslo", "Rome"] * 500}))
+
+    d6tstore.run(Large())
+    target = Large().output()
+    whole = target.load()
+    pd.testing.assert_frame_equal(target.load(columns=["city", "n"]), whole[["city", "n"]])
+    found = target.load(where=[("city", "==", "Rome"), ("day", "<", "2024-01-11")], limit=3)
+    assert found.n.tolist() == [1, 3, 5]
+    pd.testing.assert_frame_equal(target.load(limit=10), whole.head(10))
+    assert type(target.load(as_="polars", limit=1)) is pl.DataFrame
+    assert target.load(as_="arrow", columns=["n"]).num_rows == 1000
+    assert sum(batch.num_rows for batch in target.load(as_="batches", where=[("n", ">=", 990)])) == 10
+    with pytest.raises(d6tstore.errors.SelectionError, match="no column 'town'"):
+        target.load(columns=["town"])
 
 
 def test_10_a_failure_resumes(any_store, f, flow):
