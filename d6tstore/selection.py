@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import difflib
 import functools
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,8 +57,10 @@ class Selection(NamedTuple):
         Raises:
             SelectionError: what does not fit: the column, the rule, the cure.
         """
-        if limit is not None and (type(limit) is not int or limit < 0):
-            raise SelectionError(f"limit={limit!r}: give a number of rows, 0 or more.")
+        if limit is not None:
+            if isinstance(limit, bool) or not hasattr(limit, "__index__") or operator.index(limit) < 0:
+                raise SelectionError(f"limit={limit!r}: give a number of rows, 0 or more.")
+            limit = operator.index(limit)
         named, levels = frames.fields(schema)
         chosen = None
         if columns is not None:
@@ -67,6 +72,8 @@ class Selection(NamedTuple):
                 raise SelectionError(f"columns={columns!r} names a column twice. Name each once.")
             if index:
                 chosen += [field for _, field in levels if field not in chosen]
+        if where is not None and not isinstance(where, Iterable):
+            raise SelectionError(f"where={where!r}: give a list of (column, operator, value).")
         conditions = [_condition(item, schema, named, levels) for item in where or ()]
         return cls(chosen, conditions or None, limit)
 
@@ -147,11 +154,14 @@ def _find(label: Any, *named: list[tuple[Any, str]]) -> list[str]:
     for match in (lambda pair: _equal(pair[0], label), lambda pair: pair[1] == label):
         if found := [field for pair in known if match(pair) for field in [pair[1]]]:
             return found
-    names = [str(shown) for shown, _ in known if shown is not None]
+    names = [str(field if shown is None else shown) for shown, field in known]
     near = difflib.get_close_matches(str(label), names, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
-    raise SelectionError(f"there is no column {label!r}.{hint} There are {shown or 'none'}.")
+    raise SelectionError(
+        f"there is no column {label!r}.{hint} There are {shown or 'none'}. (A RangeIndex is not stored: reset_index() "
+        "before saving makes it a column.)"
+    )
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -178,8 +188,15 @@ def _condition(item: Any, schema: pa.Schema, *named: list[tuple[Any, str]]) -> t
         raise SelectionError(f"where: {label!r} is the label of {len(fields)} columns. Filter after loading.")
     field = schema.field(fields[0])
     type_ = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    if pa.types.is_dictionary(field.type) and op[0] in "<>":
+        raise SelectionError(
+            f"where: column {label!r} holds categories, which {op!r} would compare by their text, not their order. "
+            "Use 'in' with a list of categories, or filter after loading."
+        )
     listed = op in ("in", "not in")
-    if listed != isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | dict):
+        value = list(value)
+    if listed != isinstance(value, list):
         raise SelectionError(
             f"where: {op!r} takes {'a list of values' if listed else 'one value'}, not {value!r} (column {label!r})."
         )
@@ -204,7 +221,7 @@ def _typed(value: Any, type_: Any) -> Any:
 
     if value is None or value is pd.NaT or value is pd.NA:
         return None
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float | decimal.Decimal) and value != value:
         raise ValueError("NaN equals nothing; a missing value is None")
     if pa.types.is_timestamp(type_):
         stamp = pd.Timestamp(value)
@@ -216,20 +233,21 @@ def _typed(value: Any, type_: Any) -> Any:
     if pa.types.is_duration(type_):
         return pd.Timedelta(value)
     if pa.types.is_temporal(type_) and isinstance(value, str):
-        return pa.scalar(value).cast(type_).as_py()
+        return (datetime.date if pa.types.is_date(type_) else datetime.time).fromisoformat(value)
     return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
 
 
-def _scalar(value: Any, type_: Any) -> Any:
-    """As the column's own type where it fits, so that statistics can be used; else as its own."""
+def _exact(value: Any, type_: Any) -> Any:
+    """A value as the column's own type; None if no value of that type equals it."""
     import pyarrow as pa
 
     if isinstance(value, bool) != bool(pa.types.is_boolean(type_)):
         raise TypeError("bools compare with bools only")
-    try:
-        return pa.scalar(value, type_)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return pa.scalar(value)
+    if _between(value, type_):
+        return None
+    scalar = pa.scalar(value, type_)
+    # Arrow cuts what is finer than a type. Of floats that is meant: 0.1 is to equal 0.1 in single precision.
+    return scalar if pa.types.is_floating(type_) or scalar.as_py() == value else None
 
 
 def _expression(type_: Any, name: str, op: str, value: Any) -> Any:
@@ -238,30 +256,35 @@ def _expression(type_: Any, name: str, op: str, value: Any) -> Any:
 
     field = pc.field(name)
     type_ = type_.value_type if pa.types.is_dictionary(type_) else type_
-    whole = pa.types.is_integer(type_)
     if op in ("in", "not in"):
-        present = [v for v in value if v is not None and not (whole and _between(v, type_))]
-        found = pc.scalar(False) if not present else field.isin(pa.array([_scalar(v, type_).as_py() for v in present]))
+        exact = [scalar for v in value if v is not None and (scalar := _exact(v, type_)) is not None]
+        found = field.isin(pa.array([s.as_py() for s in exact], type_)) if exact else pc.scalar(False)
         if op == "not in":
             return ~found & field.is_valid()
-        return found & field.is_valid() if None not in list(value) else found & field.is_valid() | field.is_null()
+        return found & field.is_valid() | field.is_null() if None in list(value) else found & field.is_valid()
     if value is None:
         return field.is_null() if op == "==" else field.is_valid()
-    if whole and (side := _between(value, type_)):
+    if side := _between(value, type_):
         # No integer of the column equals it: "<" and "<=" are the same, and so on.
         everything, nothing = field.is_valid(), pc.scalar(False)
         if op in ("==", "!="):
             return everything if op == "!=" else nothing
         below = op in ("<", "<=")
         if side == "inside":
-            return field < _scalar(math.ceil(value), type_) if below else field > _scalar(math.floor(value), type_)
+            whole = pa.scalar(math.ceil(value) if below else math.floor(value), type_)
+            return field < whole if below else field > whole
         return everything if below == (side == "above") else nothing
-    return _COMPARE[op](field, _scalar(value, type_))
+    try:
+        scalar = _exact(value, type_)  # of the column's own type: so statistics can be used
+    except (pa.ArrowException, ValueError, OverflowError):
+        scalar = None
+    return _COMPARE[op](field, pa.scalar(value) if scalar is None else scalar)
 
 
 def _between(value: Any, type_: Any) -> str:
     """Where a number lies that no integer of a type equals: "above", "below" or "inside" its range; else empty."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    number = isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool)
+    if not number or not re.fullmatch(r"u?int\d+", str(type_)):
         return ""
     signed = str(type_).startswith("int")
     bits = type_.bit_width - signed

@@ -240,9 +240,9 @@ def _parsed(rows: bytes, parse: Any, convert: Any, names: list[str]) -> pa.Table
     if len(rows) >= 1 << 31:
         raise FormatError("a row of more than 2 GB cannot be read. Save it with TaskPqPandas.")
     try:
-        return csv.read_csv(
-            pa.BufferReader(rows), csv.ReadOptions(block_size=_PIECE, column_names=names), parse, convert
-        )
+        if b"\r\n" not in rows:  # Arrow loses the line feed if a piece ends between the two, in quotes too
+            pieces = csv.ReadOptions(block_size=_PIECE, column_names=names)
+            return csv.read_csv(pa.BufferReader(rows), pieces, parse, convert)
     except pa.ArrowInvalid as exc:
         if "straddling" not in str(exc):
             raise
@@ -275,10 +275,11 @@ def _guessed(file: BinaryIO) -> pa.Table:
 
     parse = csv.ParseOptions(newlines_in_values=True)
     convert = csv.ConvertOptions(null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False)
-    data = pa.py_buffer(file.read())  # not the file itself: a failed attempt may still read ahead in it
-    for size in (1 << 20, 1 << 26, (1 << 31) - 1):
+    text = file.read()  # not the file itself: a failed attempt may still read ahead in it
+    whole = (1 << 31) - 1
+    for size in (whole,) if b'"' in text and b"\r\n" in text else (_PIECE, 1 << 26, whole):
         try:
-            return csv.read_csv(pa.BufferReader(data), csv.ReadOptions(block_size=size), parse, convert)
+            return csv.read_csv(pa.BufferReader(text), csv.ReadOptions(block_size=size), parse, convert)
         except pa.ArrowInvalid as exc:
             if "straddling" not in str(exc):
                 raise

@@ -119,3 +119,12 @@ def test_a_column_is_refused_before_anything_is_written():
     with pytest.raises(FormatError, match="column 'a' of type binary"):
         registry.format_of("csv").dump_table(pa.RecordBatchReader.from_batches(schema, batches()), file)
     assert file.getvalue() == b""
+
+
+@pytest.mark.parametrize("name", ["a", "aa"])  # with one of them a block ends within a line end, header and all
+def test_line_ends_of_windows_in_text_are_kept_wherever_a_block_ends(name):
+    format, table = registry.format_of("csv-arrow"), pa.table({name: ["\r\n" * 1000 + "y"] * 1800})
+    data, schema = _dumped(format, table, None)
+    assert len(data) > 3 << 20
+    assert _loaded(format, (data, schema), None).equals(table)
+    assert _loaded(format, (data, None), None).equals(table)  # somebody else's file, too
