@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import d6tstore
 from d6tstore import registry
+from d6tstore.conditions import OPERATORS
 from d6tstore.errors import SelectionError, UsageError
 from d6tstore.frames import stream
-from d6tstore.selection import OPERATORS, Selection
+from d6tstore.selection import Selection
 from d6tstore_plugins.formats import parquet
 
 NAN = float("nan")
@@ -85,6 +86,8 @@ CASES = [
     ("c", "in", frozenset("a")),
     ("f", "in", [0.5, float("inf")]),
     ("f", "not in", [0.5]),
+    ("f", "in", [0.0, 1.5]),
+    ("f", "not in", [0]),
     ("i", ">", 2.5),
     ("i", "==", 2.5),
     ("i", "<", 1e300),

@@ -98,11 +98,12 @@ def check_part(part: pa.Schema, first: pa.Schema, number: int, rows: int) -> Non
     cure = "Give all parts the same kind of index (reset_index(), rename_axis())"
     same("index is another", new.indexed(), old.indexed(), cure)
     if (range_ := new.ranged()) and (begun := old.ranged()):
-        counted = range_["step"] == begun["step"] == 1 and range_["start"] in (0, begun["start"] + rows)
+        anew = (range_["start"], range_["step"]) == (begun["start"], begun["step"]) == (0, 1)
+        counted = anew or (range_["start"], range_["step"]) == (begun["start"] + rows * begun["step"], begun["step"])
         if not counted and range_["start"] != range_["stop"]:  # labels of rows that were chosen, not their numbers
             raise FormatError(
-                f"the index {here} is a RangeIndex that neither begins at 0 nor goes on from the part before, by "
-                "steps of 1. Number the rows (reset_index(drop=True)), or keep the labels as a column (reset_index())."
+                f"the index {here} is a RangeIndex that neither goes on from the part before nor begins at 0 as "
+                "all do. Number the rows (reset_index(drop=True)), or keep the labels as a column (reset_index())."
             )
     cure = "Set the same attrs for all parts (df.attrs = {})"
     same("attrs are others", new.described.get("attributes"), old.described.get("attributes"), cure)
