@@ -46,6 +46,11 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def condition(item: Any, schema: pa.Schema, *named: list[tuple[Any, str]]) -> tuple[str, str, Any]:
+    """A condition in the user's terms as (Arrow name, operator, value of the column's type).
+
+    Raises:
+        SelectionError: column, rule, cure.
+    """
     import pyarrow as pa
 
     try:
@@ -125,6 +130,7 @@ def _exact(value: Any, type_: Any) -> Any:
 
 
 def expression(type_: Any, name: str, op: str, value: Any) -> Any:
+    """A condition on a column of a type as an Arrow expression."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

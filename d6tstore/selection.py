@@ -64,8 +64,8 @@ class Selection(NamedTuple):
                 chosen += [field for _, field in levels if field not in chosen]
         if where is not None and not isinstance(where, Iterable):
             raise SelectionError(f"where={where!r}: give a list of (column, operator, value).")
-        conditions = [conditions.condition(item, schema, named, levels) for item in where or ()]
-        return cls(chosen, conditions or None, limit)
+        tests = [conditions.condition(item, schema, named, levels) for item in where or ()]
+        return cls(chosen, tests or None, limit)
 
     def __bool__(self) -> bool:
         return any(part is not None for part in self)
