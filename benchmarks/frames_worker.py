@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import json
 import os
+import random
 import sys
 import time
 
@@ -48,14 +49,13 @@ def clock(call, *arguments):
     return (time.perf_counter() - wall, time.process_time() - cpu), result
 
 
-def interleaved(calls, repeats, once=()):
-    """Samples of every call, in turns."""
-    found = {name: [] for name in calls}
+def turns(calls, repeats):
+    """Names and calls, in every turn in another order: what ran before leaves memory in a better or a worse state."""
+    order, names = random.Random(0), list(calls)
     for turn in range(repeats):
-        for name, call in calls.items():
-            if turn == 0 or name not in once:
-                found[name].append(clock(call)[0])
-    return found
+        order.shuffle(names)
+        for name in names:
+            yield turn, name, calls[name]
 
 
 def same_options(table, file):
@@ -101,16 +101,15 @@ def speed(mix, rows, repeats, full, place):
 
             calls["polars"] = lambda path: pl.from_pandas(HELD["frame"]).write_parquet(path)
         samples, files = {name: [] for name in calls}, {}
-        for turn in range(repeats):
-            for name, call in calls.items():
-                if name == "d6tflow" and turn:
-                    continue
-                path = turn if name == "d6tstore" else os.path.join(place, f"{name}-{turn}")
-                seconds, returned = clock(call, path)
-                samples[name].append(seconds)
-                if name in files:
-                    os.unlink(files[name])
-                files[name] = str(returned or path)
+        for turn, name, call in turns(calls, repeats):
+            if name == "d6tflow" and turn:
+                continue
+            path = turn if name == "d6tstore" else os.path.join(place, f"{name}-{turn}")
+            seconds, returned = clock(call, path)
+            samples[name].append(seconds)
+            if name in files:
+                os.unlink(files[name])
+            files[name] = str(returned or path)
         sizes = {name: os.path.getsize(path) for name, path in files.items()}
         del HELD["frame"]
         loaded = loads(Frame(turn=repeats - 1).output(), files, repeats, full)
@@ -146,7 +145,10 @@ def loads(output, files, repeats, full):
         import polars as pl
 
         calls["polars, to polars"] = lambda: pl.read_parquet(file)
-    return interleaved(calls, repeats)
+    samples = {name: [] for name in calls}
+    for _, name, call in turns(calls, repeats):
+        samples[name].append(clock(call)[0])
+    return samples
 
 
 def peak():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,6 +52,19 @@ class Stored(NamedTuple):
             SelectionError: the output has no such part.
         """
         check_kind(part.as_)
+        with self._told():
+            return self._load(format, part, verify)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say of which task an error is."""
+        try:
+            yield
+        except (FormatError, SelectionError) as exc:
+            where = f", object {self.output.key!r}" if isinstance(exc, FormatError) else ""
+            raise type(exc)(f"{self.owner}{where}: {exc}") from exc
+
+    def _load(self, format: Format, part: Part, verify: bool) -> Any:
         if isinstance(format, TableFormat):
             return self._frame(format, part, verify)
         if format.live:
@@ -58,7 +72,7 @@ class Stored(NamedTuple):
             return _part_of(value, part) if part != Part() else value
         if part != Part():
             raise SelectionError(
-                f"{self.owner}: an output of format {self.output.format!r} is no frame. Load it whole, without "
+                f"an output of format {self.output.format!r} is no frame. Load it whole, without "
                 "columns=, where=, limit= and as_=."
             )
         if isinstance(format, PathFormat):
@@ -103,11 +117,21 @@ class Stored(NamedTuple):
             return reader if kind == "batches" else self._as(kind, reader.read_all(), format)
         file = self.open(verify)
         if kind == "batches":
-            return _closing(format.scan(file, schema, selection), file)
+            return self._closing(format.scan(file, schema, selection), file)
         with file:
             if selection:
                 return self._as(kind, format.scan(file, schema, selection).read_all(), format)
-            return self._as(kind, format.load_table(file, schema), format)
+            return self._as(kind, _described(format.load_table(file, schema), schema), format)
+
+    def _closing(self, reader: pa.RecordBatchReader, file: BinaryIO) -> pa.RecordBatchReader:
+        """The reader, which closes its file when it is read to the end or dropped."""
+        import pyarrow as pa
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with file, self._told():
+                yield from reader
+
+        return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
     def _as(self, kind: str, table: pa.Table, format: TableFormat) -> Any:
         return format.from_arrow(table) if kind == format.frame else frames.from_arrow(table, kind)
@@ -176,12 +200,13 @@ def _part_of(value: Any, part: Part) -> Any:
     return reader if kind == "batches" else frames.from_arrow(reader.read_all(), kind)
 
 
-def _closing(reader: pa.RecordBatchReader, file: BinaryIO) -> pa.RecordBatchReader:
-    """The reader, which closes its file when it is read to the end or dropped."""
+def _described(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the metadata of the frame that was saved, which a format need not keep."""
     import pyarrow as pa
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        with file:
-            yield from reader
-
-    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+    if table.schema.equals(schema, check_metadata=True):
+        return table
+    try:
+        return table.cast(schema)
+    except (pa.ArrowException, ValueError) as exc:
+        raise FormatError(f"these bytes are not the frame that was saved: {exc}. Run the task again.") from exc

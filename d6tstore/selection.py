@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from d6tstore import frames
+from d6tstore import conditions, frames
 from d6tstore.errors import SelectionError
 from d6tstore.frames import arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
-OPERATORS = (*_COMPARE, "in", "not in")
 
 
 class Selection(NamedTuple):
@@ -54,21 +47,25 @@ class Selection(NamedTuple):
         Raises:
             SelectionError: what does not fit: the column, the rule, the cure.
         """
-        if limit is not None and (type(limit) is not int or limit < 0):
-            raise SelectionError(f"limit={limit!r}: give a number of rows, 0 or more.")
+        if limit is not None:
+            if isinstance(limit, bool) or not hasattr(limit, "__index__") or operator.index(limit) < 0:
+                raise SelectionError(f"limit={limit!r}: give a number of rows, 0 or more.")
+            limit = operator.index(limit)
         named, levels = frames.fields(schema)
         chosen = None
         if columns is not None:
             if isinstance(columns, str | bytes) or not isinstance(columns, Iterable):
                 raise SelectionError(f"columns={columns!r}: give a list of labels, columns=[{columns!r}].")
             columns = list(columns)
-            chosen = [field for label in columns for field in _find(label, named, levels)]
+            chosen = [field for label in columns for field in conditions.find(label, named, levels)]
             if len(set(chosen)) < len(chosen):
                 raise SelectionError(f"columns={columns!r} names a column twice. Name each once.")
             if index:
                 chosen += [field for _, field in levels if field not in chosen]
-        conditions = [_condition(item, schema, named, levels) for item in where or ()]
-        return cls(chosen, conditions or None, limit)
+        if where is not None and not isinstance(where, Iterable):
+            raise SelectionError(f"where={where!r}: give a list of (column, operator, value).")
+        tests = [conditions.condition(item, schema, named, levels) for item in where or ()]
+        return cls(chosen, tests or None, limit)
 
     def __bool__(self) -> bool:
         return any(part is not None for part in self)
@@ -96,7 +93,7 @@ class Selection(NamedTuple):
         """The conditions as an Arrow expression over columns of this schema; None if there are none."""
         if not self.where:
             return None
-        return functools.reduce(operator.and_, [_expression(schema.field(c[0]).type, *c) for c in self.where])
+        return functools.reduce(operator.and_, [conditions.expression(schema.field(c[0]).type, *c) for c in self.where])
 
     @staticmethod
     def filtered(table: pa.Table, test: Any) -> pa.Table:
@@ -139,137 +136,6 @@ class Selection(NamedTuple):
                 yield batch.select(schema.names).slice(0, 0)
 
         return pa.RecordBatchReader.from_batches(schema, parts())
-
-
-def _find(label: Any, *named: list[tuple[Any, str]]) -> list[str]:
-    """Arrow names of a label: of all columns that have it."""
-    known = [pair for pairs in named for pair in pairs]
-    for match in (lambda pair: _equal(pair[0], label), lambda pair: pair[1] == label):
-        if found := [field for pair in known if match(pair) for field in [pair[1]]]:
-            return found
-    names = [str(shown) for shown, _ in known if shown is not None]
-    near = difflib.get_close_matches(str(label), names, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    shown = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
-    raise SelectionError(f"there is no column {label!r}.{hint} There are {shown or 'none'}.")
-
-
-def _equal(a: Any, b: Any) -> bool:
-    try:
-        return isinstance(a, bool) == isinstance(b, bool) and (a is b or bool(a == b))
-    except TypeError:  # one of them is NA, which nothing equals
-        return False
-
-
-def _condition(item: Any, schema: pa.Schema, *named: list[tuple[Any, str]]) -> tuple[str, str, Any]:
-    import pyarrow as pa
-
-    try:
-        label, op, value = item
-    except (TypeError, ValueError):
-        raise SelectionError(
-            f"where holds {item!r}; it is a list of (column, operator, value), all of which must hold: "
-            "where=[('x', '>', 1), ('y', 'in', ['a', 'b'])]."
-        ) from None
-    if op not in OPERATORS:
-        raise SelectionError(f"where: operator {op!r} is unknown. Use one of {', '.join(OPERATORS)}.")
-    fields = _find(label, *named)
-    if len(fields) > 1:
-        raise SelectionError(f"where: {label!r} is the label of {len(fields)} columns. Filter after loading.")
-    field = schema.field(fields[0])
-    type_ = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    listed = op in ("in", "not in")
-    if listed != isinstance(value, list | tuple | set | frozenset):
-        raise SelectionError(
-            f"where: {op!r} takes {'a list of values' if listed else 'one value'}, not {value!r} (column {label!r})."
-        )
-    try:
-        typed = [_typed(v, type_) for v in value] if listed else _typed(value, type_)
-        condition = field.name, op, typed
-        pa.schema([field]).empty_table().filter(_expression(field.type, *condition))
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
-        raise SelectionError(
-            f"where: column {label!r} of type {field.type} cannot be compared with {value!r}: {exc}. "
-            "Give a value of the column's type, or filter after loading."
-        ) from exc
-    if op not in ("==", "!=") and not listed and value is None:
-        raise SelectionError(f"where: {label!r} {op} None is never true. Use '==' or '!=' with None.")
-    return condition
-
-
-def _typed(value: Any, type_: Any) -> Any:
-    """A value as it is compared with a column of a type: times may be given as text."""
-    import pandas as pd
-    import pyarrow as pa
-
-    if value is None or value is pd.NaT or value is pd.NA:
-        return None
-    if isinstance(value, float) and value != value:
-        raise ValueError("NaN equals nothing; a missing value is None")
-    if pa.types.is_timestamp(type_):
-        stamp = pd.Timestamp(value)
-        if type_.tz:
-            return stamp.tz_localize(type_.tz) if stamp.tz is None else stamp.tz_convert(type_.tz)
-        if stamp.tz is not None:
-            raise ValueError("the column has no time zone, the value has one")
-        return stamp
-    if pa.types.is_duration(type_):
-        return pd.Timedelta(value)
-    if pa.types.is_temporal(type_) and isinstance(value, str):
-        return pa.scalar(value).cast(type_).as_py()
-    return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
-
-
-def _scalar(value: Any, type_: Any) -> Any:
-    """As the column's own type where it fits, so that statistics can be used; else as its own."""
-    import pyarrow as pa
-
-    if isinstance(value, bool) != bool(pa.types.is_boolean(type_)):
-        raise TypeError("bools compare with bools only")
-    try:
-        return pa.scalar(value, type_)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return pa.scalar(value)
-
-
-def _expression(type_: Any, name: str, op: str, value: Any) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    field = pc.field(name)
-    type_ = type_.value_type if pa.types.is_dictionary(type_) else type_
-    whole = pa.types.is_integer(type_)
-    if op in ("in", "not in"):
-        present = [v for v in value if v is not None and not (whole and _between(v, type_))]
-        found = pc.scalar(False) if not present else field.isin(pa.array([_scalar(v, type_).as_py() for v in present]))
-        if op == "not in":
-            return ~found & field.is_valid()
-        return found & field.is_valid() if None not in list(value) else found & field.is_valid() | field.is_null()
-    if value is None:
-        return field.is_null() if op == "==" else field.is_valid()
-    if whole and (side := _between(value, type_)):
-        # No integer of the column equals it: "<" and "<=" are the same, and so on.
-        everything, nothing = field.is_valid(), pc.scalar(False)
-        if op in ("==", "!="):
-            return everything if op == "!=" else nothing
-        below = op in ("<", "<=")
-        if side == "inside":
-            return field < _scalar(math.ceil(value), type_) if below else field > _scalar(math.floor(value), type_)
-        return everything if below == (side == "above") else nothing
-    return _COMPARE[op](field, _scalar(value, type_))
-
-
-def _between(value: Any, type_: Any) -> str:
-    """Where a number lies that no integer of a type equals: "above", "below" or "inside" its range; else empty."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return ""
-    signed = str(type_).startswith("int")
-    bits = type_.bit_width - signed
-    if value > 2**bits - 1:
-        return "above"
-    if value < (-(2**bits) if signed else 0):
-        return "below"
-    return "" if value == int(value) else "inside"
 
 
 def check_kind(as_: str | None) -> None:

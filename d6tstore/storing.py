@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from d6tstore import content
 from d6tstore.backend import Backend, TableBackend
-from d6tstore.errors import BackendError
+from d6tstore.errors import BackendError, FormatError
 from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.frames import stream
 from d6tstore.record import Output
@@ -110,6 +110,7 @@ class _Hashed:
         self._frame = frame
         self._hasher = content.TableHasher(frame.schema)
         self._raised: Exception | None = None
+        self._drained = False
 
     def reader(self) -> pa.RecordBatchReader:
         """The batches. Reading them is what hashes them."""
@@ -125,15 +126,22 @@ class _Hashed:
     def give_to(self, write: Callable[[pa.RecordBatchReader], None]) -> None:
         """Write the frame. What its parts raise reaches the user as it is, whatever the writer makes of it."""
         try:
-            return write(self.reader())
+            write(self.reader())
         except Exception:
             if self._raised is None:
                 raise
-        raise self._raised
+        if self._raised is not None:
+            raise self._raised
+        if not self._drained:
+            raise FormatError(
+                "the format or backend did not read the frame to its end, so rows would be lost: a defect of that "
+                "plug-in: tell its author (FormatTests finds it), and use another format."
+            )
 
     def _drawn(self, batches: Any) -> Iterator[pa.RecordBatch]:
         try:
             yield from batches
+            self._drained = True
         except Exception as exc:
             self._raised = exc
             raise

@@ -8,10 +8,18 @@ from typing import Any
 
 from d6tstore import context
 from d6tstore.backend import Backend
-from d6tstore.errors import Denied, GraphError, NeverRun, NotFound, OutputMissing, UndeclaredLoad
+from d6tstore.errors import (
+    Denied,
+    GraphError,
+    NeverRun,
+    NotFound,
+    OutputMissing,
+    SelectionError,
+    UndeclaredLoad,
+)  # fmt: skip
 from d6tstore.loading import Part, Stored
 from d6tstore.record import Output, Record
-from d6tstore.registry import kept_format
+from d6tstore.registry import format_name, format_of, kept_format
 from d6tstore.repository import Repository
 from d6tstore.shapes import TargetDict, TargetList
 from d6tstore.task import Task
@@ -130,7 +138,7 @@ class Target:
             values: dict[str, Any] = {}
             try:
                 for name in names:
-                    values[name] = self._read(found.outputs[name], found, part, verify)
+                    values[name] = self._read(name, found, part, verify)
                 return values
             except NotFound:
                 newer = self.repository.read_one(self.task) if version is None else None
@@ -167,13 +175,16 @@ class Target:
         listed = ", ".join(f"{r.write_id} ({r.time})" for r in kept) or "none"
         raise NeverRun(f"{self.task!r} has no version {version!r}; kept: {listed}. Load one of those.")
 
-    def _read(self, output: Output, found: Record, part: Part, verify: bool) -> Any:
-        format = kept_format(output.format, self.task.formats().get(self.name))
+    def _read(self, name: str, found: Record, part: Part, verify: bool) -> Any:
+        output, declared = found.outputs[name], self.task.formats().get(name)
+        format = kept_format(output.format, declared)
         if format.runs_code and found.origin and found.origin not in self.repository.trusted:
             raise Denied(
                 f"{self.task!r}: loading {output.format} runs code, and it came from {found.origin!r}, which is "
                 f"not trusted. If you trust it: d6tstore.init(..., trusted=[{found.origin!r}])."
             )
+        if part.as_ is None and declared is not None and format_name(declared) != output.format:
+            part = part._replace(as_=getattr(format_of(declared), "frame", None) if hasattr(format, "frame") else None)
         return self._stored(output).load(format, part, verify)
 
     def _stored(self, output: Output) -> Stored:
@@ -204,6 +215,10 @@ class Outputs(TargetDict):
         """All values by name; options as for `Target.load`."""
         first: Target = next(iter(self.values()))
         version, verify = options.pop("version", None), options.pop("verify", False)
+        if unknown := [name for name in options if name not in Part._fields]:
+            raise SelectionError(
+                f"load() has no option {unknown[0]!r}; it has {', '.join(Part._fields)}, version and verify."
+            )
         return first._load(list(self), Part(**options), version, verify)
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import d6tstore
 from d6tstore import registry
+from d6tstore.conditions import OPERATORS
 from d6tstore.errors import SelectionError, UsageError
 from d6tstore.frames import stream
-from d6tstore.selection import OPERATORS, Selection
+from d6tstore.selection import Selection
 from d6tstore_plugins.formats import parquet
 
 NAN = float("nan")
@@ -75,7 +76,8 @@ def rows(selection, table=TABLE):
 CASES = [
     *[("i", op, value) for op in COMPARE for value in (3, -1, 0, 2**62) if "in" not in op],
     *[("f", op, 0.5) for op in COMPARE if "in" not in op],
-    *[(c, op, "a") for c in ("s", "c") for op in COMPARE if "in" not in op],
+    *[("s", op, "a") for op in OPERATORS[:6]],
+    *[("c", op, "a") for op in ("==", "!=")],
     *[(c, op, None) for c in TABLE.column_names for op in ("==", "!=")],
     *[(c, op, v) for c in ("i", "ci", "u") for op in ("in", "not in") for v in ([3], [3, 0], [], [3, None], [None])],
     ("i", "in", list(range(-5, 50))),
@@ -84,16 +86,21 @@ CASES = [
     ("c", "in", frozenset("a")),
     ("f", "in", [0.5, float("inf")]),
     ("f", "not in", [0.5]),
+    ("f", "in", [0.0, 1.5]),
+    ("f", "not in", [0]),
     ("i", ">", 2.5),
     ("i", "==", 2.5),
     ("i", "<", 1e300),
-    *[(c, op, v) for c in ("i", "u", "ci") for op in OPERATORS[:6] for v in (-1.5, 2.5, 1e300, -(2**70), float("inf"))],
+    *[(c, op, v) for c in ("i", "u") for op in OPERATORS[:6] for v in (-1.5, 2.5, 1e300, -(2**70), float("inf"))],
     ("i", "in", [2.5, 3.0, 1e300]),
     ("u", ">", -1),
     ("u", "==", 2**64 - 1),
     ("small", "<", 300),
     ("small", "==", 300),
-    ("ci", ">=", 1),
+    ("i", "==", decimal.Decimal("2.5")),
+    ("i", "<", decimal.Decimal("2.5")),
+    ("i", "in", [decimal.Decimal("2.5"), 3]),
+    ("i", "in", range(4)),
     ("b", "==", True),
     ("b", "!=", True),
     ("b", "in", [False]),
@@ -131,6 +138,14 @@ def test_condition_means_what_python_says(condition):
         (("i", "==", pd.NA), [1]),
         (("t", "==", pd.NaT), [1]),
         (("s", "==", np.str_("a")), [0]),
+        (("i", "in", np.array([3, 0])), [0, 4]),
+        (("i", "in", pd.Series([3])), [0]),
+        (("t", "in", [pd.Timestamp("2020-01-01 12:00")]), [0]),
+        (("t", "in", [pd.Timestamp("2020-01-01 12:00:00.000000001")]), []),
+        (("d", "<", dt.datetime(2020, 1, 2, 12)), [0, 2]),
+        (("d", "==", dt.datetime(2020, 1, 2, 12)), []),
+        (("td", "==", "1h 0.5s"), []),
+        (("td", "<", "1h 0.5s"), [0]),
     ],
     ids=str,
 )
@@ -162,6 +177,8 @@ def test_columns_come_in_the_order_asked_for():
         ({"columns": ["i", "i"]}, "names a column twice"),
         ({"columns": [True]}, "no column True"),
         ({"columns": [["i"]]}, r"no column \['i'\]"),
+        ({"where": [("c", ">", "a")]}, "column 'c' holds categories, which '>' would compare by their text"),
+        ({"where": 3}, "where=3: give a list"),
         ({"limit": -1}, "limit=-1: give a number of rows"),
         ({"limit": True}, "limit=True"),
         ({"limit": 1.0}, "limit=1.0"),
@@ -266,7 +283,7 @@ def test_categories_are_filtered_too():
     file = dumped(table, group=50)
     for asked in (
         {"where": [("c", "==", "a")]},
-        {"where": [("k", ">", 5)]},
+        {"where": [("k", "in", [7])]},
         {"columns": ["k"], "where": [("c", "in", ["b"])]},
     ):
         part = scanned(file, table, **asked)
@@ -399,6 +416,58 @@ def test_live_frames_have_parts(store):
         assert Live().output().load(where=[("a", ">", 2)], as_="arrow").to_pydict() == {"a": [3], "b": ["z"]}
         with pytest.raises(SelectionError, match="this live object has no parts"):
             Object().output().load(limit=1)
+
+
+def test_a_class_of_another_kind_loads_as_that(store):
+    import polars as pl
+
+    def task(base):
+        return type("Kept", (base,), {"run": lambda self: None, "__module__": __name__})()
+
+    with d6tstore.use(store):
+        task(d6tstore.tasks.TaskPqPandas).save(pd.DataFrame({"x": [1]}))
+        assert type(task(d6tstore.tasks.TaskPqPolars).output().load()) is pl.DataFrame
+        assert type(task(d6tstore.tasks.TaskCSVArrow).output().load()) is pa.Table
+
+
+def test_errors_name_the_task(prices):
+    target, _ = prices
+    with pytest.raises(SelectionError, match=r"^Prices\(\): there is no column 'z'"):
+        target.load(columns=["z"])
+    with target.path.open("r+b") as file:
+        file.write(b"XXXX")
+        file.seek(-4, 2)
+        file.write(b"XXXX")
+    for asked in ({}, {"columns": ["x"]}, {"as_": "batches"}):
+        with pytest.raises(d6tstore.errors.FormatError, match=r"^Prices\(\), object 'Prices/.*parquet'"):
+            target.load(**asked)
+
+
+def test_a_reader_is_saved_once(store):
+    class Kept(d6tstore.Task):
+        persist = {"a": "parquet-arrow", "b": "parquet-arrow"}
+
+    with d6tstore.use(store):
+        reader = pa.table({"x": [1, 2]}).to_reader()
+        with pytest.raises(d6tstore.errors.FormatError, match="output 'b'.*saved before, so its batches are gone"):
+            Kept().save({"a": reader, "b": reader})
+
+
+def test_a_format_that_leaves_rows_is_told(store):
+    from d6tstore.format import TableFormat
+
+    class Lazy(TableFormat):
+        def dump_table(self, batches, file):
+            file.write(str(next(iter(batches)).num_rows).encode())
+
+        def load_table(self, file, schema=None):
+            raise NotImplementedError
+
+    class Kept(d6tstore.Task):
+        format = Lazy
+
+    with d6tstore.use(store), pytest.raises(d6tstore.errors.FormatError, match="did not read the frame to its end"):
+        Kept().save(pd.DataFrame({"x": range(200_000)}))
 
 
 def test_inputs_and_several_outputs_take_the_same_options(store):

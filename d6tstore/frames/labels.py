@@ -138,16 +138,26 @@ def compare(frame: pd.DataFrame, back: pd.DataFrame) -> None:
     Raises:
         FormatError: columns or index, rule, cure.
     """
+    import pandas as pd
+
     old, new = frame.columns, back.columns
     if not _alike(old, new) or not old.identical(new):
         raise refused(old, f"would come back as {shown(new)}")
     before: Any = frame.index
     after: Any = back.index
     pairs = zip(*(list(each.levels) if each.nlevels > 1 else [each] for each in (before, after)), strict=False)
-    if not _alike(before, after) or not all(_alike(a, b) for a, b in pairs):
-        raise FormatError(
-            f"the index {shown(before)} would come back as {shown(after)}. Make it columns: df.reset_index()."
-        )
+    if not _alike(before, after):
+        raise _changed(before, type(before).__name__, type(after).__name__)
+    for a, b in pairs:
+        if not _alike(a, b) and not (isinstance(a, pd.RangeIndex) and before.nlevels > 1 and a.dtype == b.dtype):
+            raise _changed(before, f"{type(a).__name__} of {a.dtype}", f"{type(b).__name__} of {b.dtype}")
+
+
+def _changed(index: Any, old: str, new: str) -> FormatError:
+    return FormatError(
+        f"the index {shown(index)} would come back with a {new} in the place of a {old}. "
+        "Make it columns: df.reset_index()."
+    )
 
 
 def refused(labels: Any, problem: str) -> FormatError:

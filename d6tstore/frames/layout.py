@@ -72,13 +72,14 @@ class Layout(NamedTuple):
         return [labels.name_of(noted[stored.index(n)]) if noted else entries[n]["name"] for n in self.levels]
 
 
-def check_part(part: pa.Schema, first: pa.Schema, number: int) -> None:
+def check_part(part: pa.Schema, first: pa.Schema, number: int, rows: int) -> None:
     """Refuse a part of a frame whose notes the first part's cannot stand for.
 
     Args:
         part: schema of the part.
         first: schema of the first part.
         number: of the part, from 1.
+        rows: in the parts before.
 
     Raises:
         FormatError: part, column, rule, cure.
@@ -96,6 +97,14 @@ def check_part(part: pa.Schema, first: pa.Schema, number: int) -> None:
 
     cure = "Give all parts the same kind of index (reset_index(), rename_axis())"
     same("index is another", new.indexed(), old.indexed(), cure)
+    if (range_ := new.ranged()) and (begun := old.ranged()):
+        anew = (range_["start"], range_["step"]) == (begun["start"], begun["step"]) == (0, 1)
+        counted = anew or (range_["start"], range_["step"]) == (begun["start"] + rows * begun["step"], begun["step"])
+        if not counted and range_["start"] != range_["stop"]:  # labels of rows that were chosen, not their numbers
+            raise FormatError(
+                f"the index {here} is a RangeIndex that neither goes on from the part before nor begins at 0 as "
+                "all do. Number the rows (reset_index(drop=True)), or keep the labels as a column (reset_index())."
+            )
     cure = "Set the same attrs for all parts (df.attrs = {})"
     same("attrs are others", new.described.get("attributes"), old.described.get("attributes"), cure)
     if part.names != first.names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from d6tstore.frames import arrow, layout
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_read: weakref.WeakSet[Any] = weakref.WeakSet()  # readers that were saved: a second time they would give nothing
 
 
 def reader(data: pa.Table | pa.RecordBatchReader, rows: int | None = None) -> pa.RecordBatchReader:
@@ -39,6 +42,12 @@ def checked(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
     import pyarrow as pa
 
     arrow.check(reader.schema)
+    if reader in _read:
+        raise FormatError(
+            "this reader was saved before, so its batches are gone. Save what was saved (output().load()), or make "
+            "the reader again."
+        )
+    _read.add(reader)
     return pa.RecordBatchReader.from_batches(reader.schema, _one_dictionary(reader, reader.schema))
 
 
@@ -67,11 +76,14 @@ def joined(parts: Iterator[Any], convert: Callable[[Any], pa.Table]) -> pa.Recor
     schema = tables[0].schema
 
     def batches() -> Iterator[pa.RecordBatch]:
+        rows = tables[0].num_rows
         yield from reader(tables.pop())
         number = 2
         with contextlib.suppress(StopIteration):
             while True:  # no variable may hold a part while the next one is made
-                yield from _alike(convert(next(parts)), schema, number).to_batches()
+                tables.append(_alike(convert(next(parts)), schema, number, rows))
+                rows += tables[0].num_rows
+                yield from tables.pop().to_batches()
                 number += 1
 
     return pa.RecordBatchReader.from_batches(schema, _one_dictionary(batches(), schema))
@@ -152,11 +164,11 @@ def _same_values(a: pa.Array, b: pa.Array) -> bool:
     return places[0] == places[1] or bool(a.equals(b))
 
 
-def _alike(table: pa.Table, schema: pa.Schema, number: int) -> pa.Table:
-    """A later part with the types of the first; only what changes no value is converted."""
+def _alike(table: pa.Table, schema: pa.Schema, number: int, rows: int) -> pa.Table:
+    """A later part, after so many rows, with the types of the first; only what changes no value is converted."""
     import pyarrow as pa
 
-    layout.check_part(table.schema, schema, number)
+    layout.check_part(table.schema, schema, number, rows)
     if table.schema.names != schema.names:
         raise FormatError(
             f"part {number} of the frame has the columns {table.schema.names}, the first part has {schema.names}. "

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
-from d6tstore import content, context, registry
+from d6tstore import content, context, frames, registry
 from d6tstore.errors import FormatError
 from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.frames import stream
@@ -67,8 +67,15 @@ class FormatTests(Suite):
         raise NotImplementedError("define a fixture `format` that returns a Format")
 
     def equal(self, saved: Any, loaded: Any) -> bool:
-        """Is what was loaded equal to what was saved? Override it where `==` does not tell; it may raise."""
-        return bool(saved == loaded)
+        """Is what was loaded equal to what was saved? Override it where `==` does not tell; it may raise.
+
+        Frames are compared by content and Arrow schema.
+        """
+        kind = type(saved).__module__.partition(".")[0].replace("pyarrow", "arrow")
+        if kind not in frames.KINDS:
+            return bool(saved == loaded)
+        old, new = (frames.to_arrow(value, kind) for value in (saved, loaded))
+        return type(saved) is type(loaded) and content.of_table(old) == content.of_table(new)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """One test for each value."""
@@ -140,6 +147,16 @@ class FormatTests(Suite):
         loaded = format.load_table(file, decode_schema(encode_schema(table.schema)))
         assert content.of_table(loaded) == content.of_table(table)
         assert self.equal(value, format.from_arrow(loaded))
+
+    def test_all_batches_of_a_frame_are_stored(self, format: Format) -> None:
+        if not isinstance(format, TableFormat):
+            pytest.skip("other values do not come in batches")
+        import pyarrow as pa
+
+        table, file = pa.table({"n": range(10), "s": [str(i) for i in range(10)]}), io.BytesIO()
+        format.dump_table(table.to_reader(3), file)
+        file.seek(0)
+        assert format.load_table(file, table.schema).equals(table)
 
     def test_a_part_of_a_frame_is_what_was_asked_for(self, format: Format, value: Any) -> None:
         if not isinstance(format, TableFormat):

@@ -28,7 +28,9 @@ class FeatherFormat(TableFormat):
 
         options = pa.ipc.IpcWriteOptions(compression=_COMPRESSION)
         with pa.ipc.new_file(file, batches.schema, options=options) as writer:
-            for batch in batches if batches.schema.names else ():  # no columns, no rows
+            for batch in batches:
+                if not batch.num_columns:  # and so no rows, whatever Arrow says
+                    continue
                 try:
                     batch.validate(full=True)  # as when it is read
                     writer.write_batch(batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -50,7 +51,7 @@ class ParquetFormat(TableFormat):
         import pyarrow.parquet as pq
 
         with _reading():
-            table = pq.ParquetFile(file, pre_buffer=True).read()
+            table = pq.ParquetFile(_source(file), pre_buffer=True).read()
             categories = _Categories.kept(table.schema)
             return _cast(categories.back(table), schema)
 
@@ -164,6 +165,16 @@ def _cast(table: pa.Table, schema: pa.Schema | None) -> pa.Table:
         raise ValueError(f"the columns are {table.column_names}, the record says {schema.names}")
     pairs = zip(table.columns, schema.types, strict=True)
     return pa.table([column if column.type == type_ else column.cast(type_) for column, type_ in pairs], schema=schema)
+
+
+def _source(file: Any) -> Any:
+    """What pyarrow reads from: a file on disk by itself, for by way of Python it cannot read columns in parallel."""
+    import pyarrow as pa
+
+    if isinstance(file, io.BufferedReader) and isinstance(file.name, str):
+        with contextlib.suppress(OSError):  # removed meanwhile: the open file still has it
+            return pa.OSFile(file.name)
+    return file
 
 
 @contextlib.contextmanager

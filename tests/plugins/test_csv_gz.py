@@ -15,7 +15,7 @@ from d6tstore.errors import FormatError
 from d6tstore.selection import Selection
 from d6tstore.testing import Refused
 from d6tstore.testing.formats import _dumped, _loaded
-from d6tstore_plugins.formats import csv
+from d6tstore_plugins.formats import csv_rows
 
 
 class TestCsvGz(FrameTests):
@@ -57,8 +57,8 @@ class Counting(io.BytesIO):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(csv, "_BLOCK", 256)
-    monkeypatch.setattr(csv, "_PIECE", 128)
+    monkeypatch.setattr(csv_rows, "_BLOCK", 256)
+    monkeypatch.setattr(csv_rows, "_PIECE", 128)
 
 
 TABLE = pa.table({"n": range(500), "t": [f'"{i}",\n' * (i % 3) for i in range(500)], "x": [None, 0.5] * 250})
@@ -95,8 +95,8 @@ def test_columns_that_are_not_asked_for_are_not_parsed(small_blocks):
 def test_rows_are_cut_where_they_end(texts, name, size):
     table = pa.table({name: pa.array(texts, pa.string()), name + "n": pa.array(range(len(texts)), pa.int64())})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv, "_BLOCK", size)
-        patch.setattr(csv, "_PIECE", size)
+        patch.setattr(csv_rows, "_BLOCK", size)
+        patch.setattr(csv_rows, "_PIECE", size)
         assert _loaded(
             registry.format_of("csv-arrow"), _dumped(registry.format_of("csv-arrow"), table, None), None
         ).equals(table)
@@ -119,3 +119,12 @@ def test_a_column_is_refused_before_anything_is_written():
     with pytest.raises(FormatError, match="column 'a' of type binary"):
         registry.format_of("csv").dump_table(pa.RecordBatchReader.from_batches(schema, batches()), file)
     assert file.getvalue() == b""
+
+
+@pytest.mark.parametrize("name", ["a", "aa"])  # with one of them a block ends within a line end, header and all
+def test_line_ends_of_windows_in_text_are_kept_wherever_a_block_ends(name):
+    format, table = registry.format_of("csv-arrow"), pa.table({name: ["\r\n" * 1000 + "y"] * 1800})
+    data, schema = _dumped(format, table, None)
+    assert len(data) > 3 << 20
+    assert _loaded(format, (data, schema), None).equals(table)
+    assert _loaded(format, (data, None), None).equals(table)  # somebody else's file, too
