@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -61,7 +62,8 @@ def put(name: str, field: str, secret: Secret) -> None:
             f"{what} is not kept: the keyring that was found, {backend_name()}, is a file of plain text, and nobody "
             f"chose it. Choose it with PYTHON_KEYRING_BACKEND if that is safe here, or another. {_INSTALL}"
         )
-    _ask("keep a secret", lambda ring: ring.set_password(_service(name), field, secret.reveal()), secret)
+    chosen = _chosen()
+    _ask("keep a secret", lambda ring: _keep(ring, _service(name), field, secret, chosen), secret)
     if (kept := get(name, field)) != secret:
         if kept is not None:
             _ask("delete a secret", lambda ring: ring.delete_password(_service(name), field))
@@ -124,6 +126,17 @@ def _service(name: str) -> str:
 
 def _read(ring: Any, service: str, user: str) -> Any:
     return None if _absent(ring) else ring.get_password(service, user)
+
+
+def _keep(ring: Any, service: str, user: str, secret: Secret, chosen: bool) -> None:
+    """Give a secret to the first member of a chain that takes any; never to plain text that nobody chose."""
+    for member in ring.backends if _is(ring, "chainer") else [ring]:
+        if not chosen and any("plaintext" in kind.__name__.lower() for kind in type(member).__mro__):
+            raise PermissionError(f"{_named(member)} is a file of plain text, and nobody chose it")
+        with contextlib.suppress(NotImplementedError):  # one that only reads
+            member.set_password(service, user, secret.reveal())
+            return
+    raise NotImplementedError
 
 
 def _secret(text: Any) -> Secret | None:
