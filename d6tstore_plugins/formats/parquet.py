@@ -65,6 +65,7 @@ class ParquetFormat(TableFormat):
         import pyarrow.parquet as pq
 
         with _reading():
+            file = _source(file)
             fragment = ds.ParquetFileFormat().make_fragment(file)
             parquet = pq.ParquetFile(file, metadata=fragment.metadata)
             categories = _Categories.kept(parquet.schema_arrow)

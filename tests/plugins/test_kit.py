@@ -326,6 +326,7 @@ BACKENDS = {
         class Broken(Shared):
             def store(self, objects):
                 Path(self.file).unlink(missing_ok=True)
+                time.sleep(0.01)  # so that a busy machine shows it too
                 super().store(objects)
         Suite = SharedSuite
         """, {"test_processes_write_and_read_at_once"}),
