@@ -51,7 +51,7 @@ class ParquetFormat(TableFormat):
         import pyarrow.parquet as pq
 
         with _reading():
-            table = pq.ParquetFile(_source(file), pre_buffer=True).read()
+            table = pq.read_table(_source(file), partitioning=None)  # which reads row groups in parallel
             categories = _Categories.kept(table.schema)
             return _cast(categories.back(table), schema)
 
