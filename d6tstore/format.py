@@ -139,6 +139,10 @@ class TableFormat(Format):
         """
         return selection.apply(self.load_table(file, schema))
 
+    def part(self, file: BinaryIO, schema: pa.Schema, selection: Selection) -> pa.Table:
+        """The same part as `scan`, in memory as a whole."""
+        return self.scan(file, schema, selection).read_all()
+
     def to_arrow(self, value: Any) -> pa.Table | pa.RecordBatchReader:
         """Arrow data of a frame; its schema's metadata restores what Arrow does not express.
 

@@ -120,7 +120,7 @@ class Stored(NamedTuple):
             return self._closing(format.scan(file, schema, selection), file)
         with file:
             if selection:
-                return self._as(kind, format.scan(file, schema, selection).read_all(), format)
+                return self._as(kind, format.part(file, schema, selection), format)
             return self._as(kind, _described(format.load_table(file, schema), schema), format)
 
     def _closing(self, reader: pa.RecordBatchReader, file: BinaryIO) -> pa.RecordBatchReader:

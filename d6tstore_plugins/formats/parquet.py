@@ -48,12 +48,13 @@ class ParquetFormat(TableFormat):
 
     def load_table(self, file: BinaryIO, schema: pa.Schema | None = None) -> pa.Table:
         """Read parquet."""
-        import pyarrow.parquet as pq
+        return _whole(file, None, schema)
 
-        with _reading():
-            table = pq.read_table(_source(file), partitioning=None)  # which reads row groups in parallel
-            categories = _Categories.kept(table.schema)
-            return _cast(categories.back(table), schema)
+    def part(self, file: BinaryIO, schema: pa.Schema, selection: Selection) -> pa.Table:
+        """Read a part; whole columns in parallel, for they need not be read group by group."""
+        if not selection.columns or selection.where or selection.limit is not None:
+            return super().part(file, schema, selection)
+        return _whole(file, selection.columns, selection.schema(schema))
 
     def scan(self, file: BinaryIO, schema: pa.Schema, selection: Selection) -> pa.RecordBatchReader:
         """Read the columns that are needed, of the row groups whose statistics allow a match.
@@ -103,6 +104,22 @@ class ParquetArrowFormat(ParquetFormat):
     """Arrow tables as parquet."""
 
     frame = "arrow"
+
+
+def _whole(file: BinaryIO, columns: list[str] | None, schema: pa.Schema | None) -> pa.Table:
+    """All rows of columns; those of a file on disk in parallel, by row groups and columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    source = _source(file)
+    with _reading():
+        if isinstance(source, pa.OSFile):
+            table = pq.read_table(source, columns=columns, partitioning=None)
+        else:  # threads of read_table outlive it, and abort the interpreter's exit by a Python file (apache/arrow#33975)
+            table = pq.ParquetFile(source).read(columns)
+        if columns is not None:
+            table = table.select(columns)
+        return _cast(_Categories.kept(table.schema).back(table), schema)
 
 
 def _groups(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
