@@ -115,7 +115,7 @@ def _whole(file: BinaryIO, columns: list[str] | None, schema: pa.Schema | None) 
     with _reading():
         if isinstance(source, pa.OSFile):
             table = pq.read_table(source, columns=columns, partitioning=None)
-        else:  # threads of read_table outlive it, and abort the interpreter's exit by a Python file (apache/arrow#33975)
+        else:  # threads of read_table outlive it; one with a Python file aborts the exit (apache/arrow#33975)
             table = pq.ParquetFile(source).read(columns)
         if columns is not None:
             table = table.select(columns)
