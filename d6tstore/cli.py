@@ -54,7 +54,8 @@ def _place(ctx: click.Context, store: str | None, profile: str | None) -> str | 
     if store and profile:
         raise UsageError("--store and --profile (D6TSTORE_STORE and D6TSTORE_PROFILE) exclude each other. Give one.")
     if profile and not NAME.fullmatch(profile):
-        raise UsageError("what --profile was given cannot name a profile: it takes a name, --store a folder or URL.")
+        given = "--profile" if "profile" in typed else "D6TSTORE_PROFILE"
+        raise UsageError(f"what {given} was given cannot name a profile: it takes a name, --store a folder or URL.")
     return store or profile
 
 

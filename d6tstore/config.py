@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from d6tstore import central, place, profiles, registry
+from d6tstore import central, place, profiles, project, registry
 from d6tstore.backend import Backend
 from d6tstore.errors import UsageError
 from d6tstore.profiles import Access
@@ -56,10 +56,11 @@ def open(
         Store('memory://')
     """
     if not isinstance(url, str | Path | None) or not str(url):
-        raise UsageError(f"{url!r} is no place: give a folder, a URL or a profile; None is ./data.")
+        raise UsageError(f"{_kind(url)} is no place: give a folder, a URL or a profile; None is ./data.")
     for name, value in (backends or {}).items():
         if not isinstance(value, str | Path | Backend) or not str(value):
-            raise UsageError(f"backend {name!r}: {value!r} is no place: give a folder or a URL.")
+            raise UsageError(f"backend {name!r}: {_kind(value)} is no place: give a folder or a URL.")
+    project.folder()  # what is relative is relative to it
     profile_name = os.environ.get("D6TSTORE_PROFILE") or None if url is None else url
     settings, further, access = {}, {}, Access("data" if url is None else str(url), {}, credentials, write_credentials)
     if isinstance(profile_name, str) and (url is None or _is_word(profile_name)):
@@ -83,6 +84,11 @@ def open(
     return Store(Repository(default, named, **settings))
 
 
+def _kind(value: Any) -> str:
+    """What a value is, for a message: it may hold a secret."""
+    return f"a value of type {type(value).__name__}" if value != "" else "an empty text"
+
+
 def _is_word(place: str) -> bool:
     """A bare word is the name of a profile: for a folder one writes ./word."""
     return registry.scheme(place) is None and place.replace("-", "_").isidentifier()
@@ -101,7 +107,7 @@ def _check(settings: dict[str, Any]) -> None:
 
 def _backend(access: Access, options: dict[str, Any]) -> Backend:
     """The backend of a place, opened with credentials that hold nothing of what the URL may have held."""
-    at = place.split(access.url)
+    at = place.split(project.expanded(access.url))
     access = replace(access, url=at.url)
     place.refuse_secrets({**access.options, **options}, access.credentials or at.name)
     if at.given:

@@ -23,32 +23,34 @@ PASSWORD = "password"  # noqa: S105  # the usual field
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,199}")
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
-# Secrets that were handed out since the outermost `guard` began: their text is removed from errors.
-_handed: ContextVar[list[Secret] | None] = ContextVar("d6tstore_handed", default=None)
+# What was handed out, by the name of its credentials: a pool hands a password out in one thread, and reports it in
+# another one, much later. Of other places it is not masked, for it may be a word (`data`) that messages need.
+_handed: dict[str | None, list[Secret]] = {}
+_here: ContextVar[list[Secret] | None] = ContextVar("d6tstore_handed", default=None)  # within the outermost guard
 
 
 class Guard:
     """What `Credentials.guard` returns: a context manager."""
 
-    __slots__ = ("_given", "_token")
+    __slots__ = ("_names", "_token")
 
-    def __init__(self, given: Mapping[str, Secret]) -> None:
-        self._given = list(given.values())
+    def __init__(self, *names: str | None) -> None:
+        self._names = names
         self._token: Token[list[Secret] | None] | None = None
 
     def __enter__(self) -> None:
-        if _handed.get() is None:
-            self._token = _handed.set([])
+        if _here.get() is None:
+            self._token = _here.set([])
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        handed = _handed.get() or []
+        here = _here.get() or []
         if self._token is not None:
-            _handed.reset(self._token)
+            _here.reset(self._token)
         if exc is None:
             return
-        failure = cleaned(exc, [*handed, *self._given])
+        failure = cleaned(exc, [*here, *(secret for name in self._names for secret in _handed.get(name, ()))])
         if failure is exc:
             return
         del exc, trace  # what a traceback with locals would show of this frame
@@ -56,6 +58,14 @@ class Guard:
             raise failure
         finally:
             failure.__context__ = None  # Python has just put the driver's error there, with all that it holds
+
+
+def _hand(name: str | None, secret: Secret) -> Secret:
+    """Remember what a driver may tell."""
+    for known in (_handed.setdefault(name, []), _here.get()):
+        if known is not None and secret not in known:
+            known.append(secret)
+    return secret
 
 
 class Credentials:
@@ -84,7 +94,7 @@ class Credentials:
         self.name = None if name is None else check_name(name)
         self.write = None if write is None else check_name(write)
         self.user = user
-        self._given = dict(given or {})
+        self._given = {field: _hand(self.name, secret) for field, secret in (given or {}).items()}
 
     def get(self, field: str = PASSWORD) -> Secret:
         """The secret of a field.
@@ -104,10 +114,7 @@ class Credentials:
             CredentialsError: the keyring is locked, broken, or does not answer.
         """
         found = self._given.get(field) or (None if self.name is None else lookup(self.name, field))
-        handed = _handed.get()
-        if found is not None and handed is not None:
-            handed.append(found)
-        return found
+        return None if found is None else _hand(self.name, found)
 
     def for_writing(self) -> Credentials:
         """The credentials that writing needs: others, or these."""
@@ -129,7 +136,7 @@ class Credentials:
         give a secret to the driver in the call, `connect(password=credentials.get().reveal())`, not in a variable.
         Use it by `with`: the frames of an `ExitStack` hold the error as it came.
         """
-        return Guard(self._given)
+        return Guard(self.name, self.write)
 
     def _missing(self, field: str) -> NoReturn:
         if self.name is None:

@@ -13,12 +13,10 @@ from d6tstore.credentials import PASSWORD, Credentials, variable_of
 from d6tstore.errors import CredentialsError, ProfileError
 from d6tstore.profiles import Access
 from d6tstore.record import ROOT
+from d6tstore.secret_words import is_field
 
 _PREFIX = "D6TSTORE_"
 _SETTINGS = ("D6TSTORE_STORE", "D6TSTORE_PROFILE", "D6TSTORE_KEYRING_TIMEOUT")
-_FIELD = re.compile(
-    r"(.*_)?(password|passphrase|secret|token|key|key_id|signature|sig|jwt|pat|pin|certificate|string|user|username)"
-)
 _COMPOUND = re.compile(r"([A-Z0-9_]+?)_((?:[A-Z0-9]+_)?(?:KEY_ID|KEY|TOKEN|STRING)|[A-Z0-9]+)")
 
 
@@ -91,16 +89,6 @@ def _of_variable(variable: str, names: set[str]) -> tuple[str, str]:
             return name, field
     read = _COMPOUND.fullmatch(variable.removeprefix(_PREFIX))
     return (read[1].lower(), read[2].lower()) if read else (variable.removeprefix(_PREFIX).lower(), PASSWORD)
-
-
-def is_field(word: str) -> bool:
-    """Does a word name a kind of secret? Else it may be a secret itself, typed in the wrong place.
-
-    Example:
-        >>> is_field("aws_secret_access_key"), is_field("hunter2")
-        (True, False)
-    """
-    return _FIELD.fullmatch(word) is not None
 
 
 def rival(name: str, field: str) -> str | None:

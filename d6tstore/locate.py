@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 
 import click
 
-from d6tstore import context
+from d6tstore import context, project
 from d6tstore.errors import D6tstoreError, NotInitialised, ParameterError, UsageError
 from d6tstore.parameters import MISSING, Field
 from d6tstore.shell import nearest, user_line
@@ -86,7 +86,7 @@ def task_class(name: str) -> type[Task]:
 
 
 def _module(name: str, path: str) -> ModuleType:
-    if (here := str(Path.cwd())) not in sys.path:
+    if (here := str(project.folder())) not in sys.path:
         sys.path.insert(0, here)
     importlib.invalidate_caches()
     if name.endswith(".py") or "/" in name or os.sep in name:
@@ -114,7 +114,7 @@ def _module(name: str, path: str) -> ModuleType:
 
 
 def _modules_here() -> Iterator[str]:
-    for entry in Path.cwd().iterdir():
+    for entry in project.folder().iterdir():
         if entry.suffix == ".py" or (entry.is_dir() and entry.name.isidentifier()):
             yield entry.stem
 

@@ -10,19 +10,16 @@ from urllib.parse import quote, unquote, unquote_plus
 from d6tstore.credentials import PASSWORD, Credentials, check_name
 from d6tstore.errors import CredentialsError
 from d6tstore.secret import MASK, Secret, veiled
+from d6tstore.secret_words import field_of, is_secret, tells
 
-_SECRET = re.compile(
-    r"(pass(word|wd|phrase)?|pwd|secret|token|credential|connection[_-]?string"
-    r"|(api|access|account|private|secret|sas|shared|signing|encryption|master|session)[_-]?key"
-    r"|(^|[_-])(sig|signature|key|jwt|pat|bearer|authorization))s?$",
-    re.I,
-)
-_NO_SECRET = re.compile(r"(partition|primary|foreign|sort|public|ssl|host)[_-]?keys?$", re.I)
-# Also chains such as `simplecache::s3://...` and `jdbc:postgresql://...`
+# Also `simplecache::s3://...` and `jdbc:postgresql://...`
 _URL = re.compile(
     r"(?P<scheme>([A-Za-z0-9.+-]+::?)*[A-Za-z][A-Za-z0-9.+-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.S
 )
-_KEYWORDS = re.compile(r"\b(password|passwd|pwd)\s*=\s*[^\s;]", re.I)  # in the text of a `host=... password=...`
+_CHAINED = re.compile(r"::(?=[A-Za-z][A-Za-z0-9.+-]*://)")  # zip://a.csv::https://...
+_HOST = r"(\[[^\[\]]*\]|[^:\[\]]*)(:\d*)?"
+_HOSTS = re.compile(rf"{_HOST}(,{_HOST})*")
+_LOGIN = re.compile(r"\s*([A-Za-z][\w+.-]*:(?=/))?/{0,2}[^/\\\s:@]*:[^/\\@]*@")  # `user:x@` where no URL begins
 
 
 class Place(NamedTuple):
@@ -43,7 +40,23 @@ class Place(NamedTuple):
         return _named(f"{self.user}@{self.host}") if self.user and self.host else None
 
     def credentials(self, name: str | None = None, write: str | None = None) -> Credentials:
-        """What opens the place."""
+        """What opens the place.
+
+        Raises:
+            CredentialsError: the name says another host. Who writes a profile of a project must not get what was
+                kept for `etl@db.example.com` sent to a host of his own.
+        """
+        for other in (name, write):
+            if (
+                other
+                and "@" in check_name(other)
+                and self.host
+                and _hostname(other.rpartition("@")[2]) != _hostname(self.host)
+            ):
+                raise CredentialsError(
+                    f"the credentials {other!r} are those of another host than {self.host!r}, and are not sent there. "
+                    "Correct the URL or the name; for a tunnel or an alias keep them under a name without @."
+                )
         name = name or self.name
         if self.given and name is None:
             name = _named(self.host) or "place"
@@ -55,6 +68,12 @@ class Place(NamedTuple):
         commands = "; ".join(f"d6tstore credentials set {found} {field}" for field in self.given)
         named = "" if name or found == self.name else f" with credentials={found!r}"
         return f"Store it with: {commands}. Then write {self.url!r}{named}."
+
+
+def _hostname(host: str) -> str:
+    """A host as it stands in a name of credentials, without its port."""
+    named = _named(host) or ""
+    return named.partition(":")[0].lower() if named.count(":") == 1 else named.lower()
 
 
 def _named(text: str) -> str | None:
@@ -76,13 +95,13 @@ def split(url: str) -> Place:
         >>> split("postgresql://etl:hunter2@db:5432/prices?schema=x").url
         'postgresql://etl@db:5432/prices?schema=x'
     """
+    parts = _CHAINED.split(url)
+    if len(parts) > 1 and all(map(_URL.fullmatch, parts)):
+        return _joined([split(part) for part in parts])
     match = _URL.fullmatch(url)
     if match is None:
-        if _KEYWORDS.search(url):
-            raise CredentialsError(
-                "the place given holds a password, but is no URL; it is not shown. Write "
-                f"scheme://user@host/..., and store the password: d6tstore credentials set user@host {PASSWORD}."
-            )
+        if _LOGIN.match(url) or tells(url):
+            _no_url()
         return Place(url, None, "", {})
     scheme, authority, rest = match["scheme"], match["authority"], match["rest"]
     login, at, host = authority.rpartition("@")
@@ -90,6 +109,8 @@ def split(url: str) -> Place:
     unquoted = ":" in authority and not at and not authority.startswith("[")  # or there is a port
     if "@" in rest and (password or unquoted):
         _unquoted_password(scheme, user or authority.partition(":")[0], url.rpartition("@")[2])
+    if ":" in unquote(user) or ("," in password and "@" in password) or (at and not _HOSTS.fullmatch(host)):
+        _no_url()
     given: dict[str, Secret] = {}
     if password:
         given[PASSWORD] = Secret(_decoded(password))
@@ -97,7 +118,24 @@ def split(url: str) -> Place:
     path, mark, query = rest.partition("?")
     tail = _without_secrets(mark, query, given) + _without_secrets(hash_mark, fragment, given)
     shown = f"{scheme}://{user}{at if user else ''}{host}{path}{tail}"
+    if tells(shown):
+        _no_url()
     return Place(shown, unquote(user) or None, host, given)
+
+
+def _joined(chain: list[Place]) -> Place:
+    """One place of a chain of URLs; who we are is said by the last one that says so."""
+    login = next((at for at in reversed(chain) if at.user), chain[-1])
+    given = {field: secret for at in chain for field, secret in at.given.items()}
+    return Place("::".join(at.url for at in chain), login.user, login.host, given)
+
+
+def _no_url() -> NoReturn:
+    raise CredentialsError(
+        "the place given seems to hold a secret, but not as a URL does; it is not shown. Write scheme://user@host/..., "
+        f"and store the secret: d6tstore credentials set user@host {PASSWORD}. In a user, password or path, write : / "
+        "@ , as %3A %2F %40 %2C."
+    )
 
 
 def _unquoted_password(scheme: str, user: str, end: str) -> NoReturn:
@@ -135,33 +173,20 @@ def _decoded(text: str) -> str:
     )
 
 
-def is_secret(key: str) -> bool:
-    """Does the name of an option or a key say that its value is a secret?
-
-    Example:
-        >>> is_secret("password"), is_secret("aws_secret_access_key"), is_secret("keepalives"), is_secret("sslkey")
-        (True, True, False, False)
-    """
-    return _SECRET.search(key) is not None and not _NO_SECRET.search(key)
-
-
 def holds_secret(text: str) -> bool:
     """Is a text a URL or a connection string with a secret in it?"""
     try:
-        return bool(split(text).given) or _KEYWORDS.search(text) is not None
+        return bool(split(text).given)
     except CredentialsError:
         return True
 
 
-def field_of(key: str) -> str:
-    """The field of credentials for a key: small letters, digits and `_`.
-
-    Example:
-        >>> field_of("X-Api-Key")
-        'x_api_key'
-    """
-    field = re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_")[:64]
-    return field if field[:1].isalpha() else "secret"
+def displayed(text: str) -> str:
+    """A text of the user's for a message: without a secret, or not at all."""
+    try:
+        return repr(split(text).url)
+    except CredentialsError:
+        return "(not shown, for it seems to hold a secret)"
 
 
 def secrets_in(value: Any, key: str = "", at: str = "") -> Iterator[tuple[str, str]]:
@@ -176,14 +201,19 @@ def secrets_in(value: Any, key: str = "", at: str = "") -> Iterator[tuple[str, s
         >>> list(secrets_in({"client": {"api_key": "x"}, "proxies": ["http://u:p@h"]}))
         [('client.api_key', 'api_key'), ('proxies[0]', 'password')]
     """
+    if isinstance(value, bytes | bytearray):
+        value = value.decode(errors="replace")
     if is_secret(key) and value and not isinstance(value, bool):
         yield at, field_of(key)
     elif isinstance(value, Mapping):
         for name, item in value.items():
+            yield from secrets_in(str(name), "", f"a key of {at}" if at else "a key")
             yield from secrets_in(item, str(name), f"{at}.{name}" if at else str(name))
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            yield from secrets_in(item, "", f"{at}[{i}]")
+    elif isinstance(value, list | tuple | set | frozenset):
+        items = list(value)
+        for i, item in enumerate(items):  # of two, they may be a key and its value
+            before = items[0] if len(items) == 2 and i else ""
+            yield from secrets_in(item, before if isinstance(before, str) else "", f"{at}[{i}]")
     elif isinstance(value, str) and holds_secret(value):
         yield at, _field_within(value)
 

@@ -38,20 +38,28 @@ def tables() -> Iterator[Table]:
     """Files that there are with their profiles, the strongest first. Raises ProfileError."""
     for file in project_files():
         yield Table(file, _profiles(file), file.parent)
-    if os.path.lexists(file := user_file()):
-        yield Table(file, _profiles(file), None)
+    if (users := user_file()) is not None and os.path.lexists(users):
+        yield Table(users, _profiles(users), None)
 
 
-def user_file() -> Path:
-    """The file of the user's own profiles."""
+def user_file() -> Path | None:
+    """The file of the user's own profiles. None: the user has no home (some containers)."""
     import platformdirs
 
-    return Path(platformdirs.user_config_dir("d6tstore", appauthor=False)) / FILE
+    try:
+        return Path(platformdirs.user_config_dir("d6tstore", appauthor=False)) / FILE
+    except RuntimeError:
+        return None
+
+
+def files() -> str:
+    """Where profiles can be written, in words."""
+    return " or ".join([FILE, *(str(file) for file in [user_file()] if file)])
 
 
 def project_files() -> list[Path]:
     """The files of the nearest folder, from here upwards, else from the project's root, that has one. Or none."""
-    for start in (Path.cwd(), project.root()):
+    for start in (project.folder(), project.root()):
         for folder in (start, *start.parents):
             ours, pyproject = folder / FILE, folder / PYPROJECT
             files = [ours] if os.path.lexists(ours) else []

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from d6tstore import central, place
+from d6tstore import central, place, project
 from d6tstore.errors import ProfileError
-from d6tstore.profile_files import FILE, Table, shown, tables, unknown, user_file
+from d6tstore.profile_files import Table, files, shown, tables, unknown
 from d6tstore.registry import scheme
 from d6tstore.secret import veiled
+from d6tstore.secret_words import is_secret
 
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^${}]*))?\}|(\{))")
 _SETTINGS = ("namespace", "check", "keep_versions", "trusted")
@@ -92,10 +93,10 @@ def load(name: str) -> Found:
             return Found(name, _profile(name, table), table.file)
         known += table.profiles
     near = difflib.get_close_matches(name, known, 1)
-    there = f"There are {', '.join(known)}." if known else f"Write [profiles.{name}] into {FILE} or {user_file()}."
+    there = f"There are {', '.join(known)}." if known else f"Write [profiles.{name}] into {files()}."
     raise ProfileError(
-        f"there is no profile {name!r}{f', did you mean {near[0]!r}?' if near else '.'} {there} "
-        f"For a folder of that name write './{name}'."
+        f"there is no profile {place.displayed(name)}{f', did you mean {near[0]!r}?' if near else '.'} {there}"
+        + (f" For a folder of that name write './{name}'." if re.fullmatch(r"[\w-]+", name) else "")
     )
 
 
@@ -177,7 +178,7 @@ def _resolved(profile: Profile, table: Table, where: str) -> Profile:
     def full(url: str, at: str) -> str:
         if not url:
             raise ProfileError(f"{table.file}: {where}.{at} is empty. Give a folder or URL.")
-        path = os.path.expanduser(url)
+        path = project.expanded(url)
         if scheme(url) is not None or os.path.isabs(path) or PureWindowsPath(path).is_absolute():
             return path
         if table.base is None or path.startswith("~"):
@@ -238,6 +239,11 @@ def _expanded(value: Any, file: Path, where: str) -> Any:
             return "$"
         if match[3]:
             raise ProfileError(f"{file}: {where}: write ${{NAME}}, ${{NAME:-default}}, or $$ for a dollar sign.")
+        if is_secret(match[1]):
+            raise ProfileError(
+                f"{file}: {where}: the environment variable {match[1]} is called as a secret is, and a profile holds "
+                "none. Write credentials = 'NAME', and let D6TSTORE_<NAME>_<FIELD> or the keyring have it."
+            )
         found = os.environ.get(match[1]) or match[2]
         if found is None and match[1] not in os.environ:
             raise ProfileError(

@@ -32,7 +32,7 @@ def list_() -> None:
 
     found = profiles.load_all()
     if not found:
-        click.echo(f"no profiles: write [profiles.NAME] into {profile_files.FILE} or {profile_files.user_file()}")
+        click.echo(f"no profiles: write [profiles.NAME] into {profile_files.files()}")
         return
     columns([("NAME", "FILE", "PLACE"), *((each.name, str(each.file), _place(each)) for each in found)])
 

@@ -10,6 +10,8 @@ import socket
 import sys
 from pathlib import Path
 
+from d6tstore.errors import UsageError
+
 _MARKERS = ("d6tstore.toml", "pyproject.toml", ".git", "setup.py")
 _REPORTED = ("d6tstore", "numpy", "pandas", "polars", "pyarrow", "sklearn", "scipy", "torch")
 
@@ -29,6 +31,22 @@ def fix_root(folder: Path) -> None:
     _fixed = folder
 
 
+def folder() -> Path:
+    """The working directory. UsageError: it was deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder was deleted. Change to one that exists.") from None
+
+
+def expanded(path: str) -> str:
+    """A path with `~` filled in. UsageError: nobody knows which folder that is (a container without HOME)."""
+    full = os.path.expanduser(path)
+    if full.startswith("~"):
+        raise UsageError(f"{path!r}: there is no such home folder here. Write a full path, ./~... or set HOME.")
+    return full
+
+
 def root() -> Path:
     """Folder of the user's project.
 
@@ -38,7 +56,7 @@ def root() -> Path:
     """
     if _fixed is not None:
         return _fixed
-    here = Path.cwd()
+    here = folder()
     if found := _root_above(str(here)):
         return found
     script = getattr(sys.modules.get("__main__"), "__file__", None)

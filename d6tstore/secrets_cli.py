@@ -62,13 +62,15 @@ def set_(name: str, field: str, stdin: bool) -> None:
     """
     from d6tstore import inventory, vault
     from d6tstore.credentials import check_field, check_name, variable_of
+    from d6tstore.secret_words import is_field
 
     check_name(name)
-    if not inventory.is_field(check_field(field)):
+    if not is_field(check_field(field)):
         raise UsageError(
             "a field says what kind of secret it is: password, or a word that ends in _token, _key, _secret, ... The "
             "one given is not shown, for it may be a secret: leave it out, and you are asked for it."
         )
+    secret = _piped() if stdin else None  # before a keyring that prompts takes it for its own password
     status = vault.status()
     if not status.usable:
         raise CredentialsError(f"the {field} of {name!r} cannot be kept: {status.advice}")
@@ -79,7 +81,7 @@ def set_(name: str, field: str, stdin: bool) -> None:
             "the other. Choose another name, and write credentials = 'NAME' in the profile."
         )
     known = vault.get(name, field) is not None
-    vault.put(name, field, _piped() if stdin else _asked(name, field))
+    vault.put(name, field, secret or _asked(name, field))
     click.echo(f"{'replaced' if known else 'stored'} the {field} of {name!r} in the keyring {status.backend}")
     if not status.safe:
         click.echo(f"Warning: the keyring {status.backend} is not safe: {status.advice}", err=True)
@@ -104,6 +106,7 @@ def _piped() -> Secret:
     with contextlib.suppress(UnicodeDecodeError):  # that error holds the secret
         text = sys.stdin.buffer.read().decode("utf-8")
     if text is None or "\0" in text or text.startswith("\ufeff"):
+        del text  # a traceback with locals would show it
         raise UsageError("what came from --stdin is not plain UTF-8 text (no BOM, no NUL). Convert it.")
     for newline in ("\r\n", "\n"):
         if text.endswith(newline):

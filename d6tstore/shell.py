@@ -35,8 +35,10 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command of a name, or the nearest one as advice."""
         if args[0] not in self.commands and not args[0].startswith("-"):
+            from d6tstore.place import displayed  # a URL in the wrong place may hold a password
+
             near = nearest(args[0], self.commands) or f". Commands: {', '.join(self.commands)}."
-            raise Failure(f"there is no command {args[0]!r}{near}", USAGE)
+            raise Failure(f"there is no command {displayed(args[0])}{near}", USAGE)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -6,12 +6,12 @@ import contextlib
 import json
 import os
 import re
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from d6tstore.errors import CredentialsError
-from d6tstore.secret import Secret, described, masked
+from d6tstore.secret import Secret, masked
+from d6tstore.waiting import Failed, in_time
 
 ADVICE = (
     "Or install a keyring: on a desktop it is there (macOS, Windows, GNOME, KDE); on a headless Linux see "
@@ -27,6 +27,8 @@ _SERVICE = "d6tstore"
 _INDEX = "names"  # a keyring cannot be listed: the names that we put there are entries of their own
 _PIECE = 1_000  # characters of such an entry; Windows keeps 1,280
 _PIECES = 100  # an end, for a keyring that answers whatever it is asked
+# What keyrings say that need a password, or were given a wrong one; EOFError: they asked where nobody answers.
+_LOCKED = re.compile(r"locked|dismissed|EOFError|MAC check failed|incorrect password", re.I)
 _WAIT = 60.0  # seconds; a person may have to unlock the keyring meanwhile
 
 
@@ -187,7 +189,7 @@ def _is(ring: Any, kind: str) -> bool:
 
 
 def _plain(name: str) -> bool:
-    """Would a secret go into a file of plain text? A chain gives it to its first member."""
+    """Does a secret go into a file of plain text? Of a chain its first member says so; see also `_keep`."""
     return "plaintext" in name.partition(",")[0].lower()
 
 
@@ -207,26 +209,45 @@ def _ask(verb: str, action: Callable[[Any], Any], *secrets: Secret) -> Any:
     Raises:
         CredentialsError: it cannot be loaded, fails, is locked, or does not answer.
     """
-    import keyring  # here, for it takes as long to import as all the rest
-
     found: list[Any] = []
 
     def work() -> Any:
-        found.append(keyring.get_keyring())
+        found.append(_active())
         return action(found[0])
 
+    wait = _wait()
     try:
-        return _in_time(verb, work)
-    except _Failed as exc:
-        failure, locked = masked(exc.text, [*secrets, *_masters()]).rstrip("."), exc.locked
+        return in_time(wait, work, "d6tstore-keyring")
+    except TimeoutError:
+        failure = ""
+    except Failed as exc:
+        failure = masked(exc.text, [*secrets, *_masters()]).rstrip(".")
+    if not failure:
+        raise CredentialsError(
+            f"the keyring did not answer within {wait:g} s (asked to {verb}). It may wait for a window or a prompt "
+            f"that nobody sees: unlock it, choose another (PYTHON_KEYRING_BACKEND), or {_VARIABLE}. "
+            "D6TSTORE_KEYRING_TIMEOUT sets the time limit."
+        )
     if not found:
         raise CredentialsError(
             f"the keyring cannot be loaded: {failure}. Correct PYTHON_KEYRING_BACKEND or keyringrc.cfg "
             f"(`python -m keyring diagnose`), or {_VARIABLE}."
         )
-    cure = "Unlock it and try again" if locked else "Repair it (`d6tstore credentials doctor`)"
+    cure = "Unlock it and try again" if _LOCKED.search(failure) else "Repair it (`d6tstore credentials doctor`)"
     name = f"{type(found[0]).__module__}.{type(found[0]).__qualname__}"
     raise CredentialsError(f"the keyring {name} could not {verb}: {failure}. {cure}, or {_VARIABLE}.")
+
+
+def _active() -> Any:
+    import keyring  # here, for it takes as long to import as all the rest
+    from keyring.backends import fail
+
+    try:
+        return keyring.get_keyring()
+    except RuntimeError:
+        if os.path.expanduser("~") != "~":
+            raise
+        return fail.Keyring()  # type: ignore[no-untyped-call]  # who has no home has no keyring either (some containers)
 
 
 def _masters() -> Iterable[Secret]:
@@ -234,40 +255,6 @@ def _masters() -> Iterable[Secret]:
     for variable, value in os.environ.items():
         if value and re.fullmatch(r"KEYRING_PROPERTY_\w*(KEY|PASSWORD|SECRET|TOKEN)", variable):
             yield Secret(value)
-
-
-class _Failed(Exception):
-    """What the keyring raised, as text."""
-
-    def __init__(self, exc: BaseException) -> None:
-        self.text = described(exc)
-        self.locked = "locked" in type(exc).__name__.lower() or "dismissed" in self.text.lower()
-
-
-def _in_time(verb: str, action: Callable[[], Any]) -> Any:
-    """Run something in a thread that may be left behind. _Failed: it raised. CredentialsError: it takes too long."""
-    outcome: list[tuple[_Failed | None, Any]] = []
-
-    def work() -> None:
-        try:
-            outcome.append((None, action()))
-        except BaseException as exc:  # noqa: BLE001 - of anybody's backend; one that exits must not end this process
-            outcome.append((_Failed(exc), None))
-
-    wait = _wait()
-    thread = threading.Thread(target=work, name="d6tstore-keyring", daemon=True)
-    thread.start()
-    thread.join(wait)
-    if not outcome:
-        raise CredentialsError(
-            f"the keyring did not answer within {wait:g} s (asked to {verb}). It may wait for a window or a prompt "
-            f"that nobody sees: unlock it, choose another (PYTHON_KEYRING_BACKEND), or {_VARIABLE}. "
-            "D6TSTORE_KEYRING_TIMEOUT sets the time limit."
-        )
-    failed, value = outcome[0]
-    if failed is not None:
-        raise failed
-    return value
 
 
 def _wait() -> float:

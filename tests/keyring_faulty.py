@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 import threading
 
@@ -86,6 +87,21 @@ class Hanging(Failing):
 
     def fail(self, *given):
         self.seen.wait()
+
+
+class Prompting(Failing):
+    """Asks for its own password in the terminal."""
+
+    def fail(self, *given):
+        getpass.getpass("password of the keyring: ")
+
+
+class PromptingPipe(Failing):
+    """Asks for its own password where there is no terminal."""
+
+    def fail(self, *given):
+        if not sys.stdin.readline():
+            raise EOFError
 
 
 class HangsWhenMade(InMemory):

@@ -120,7 +120,10 @@ def test_names_that_share_a_variable(call, profiles):
     result = call("credentials", "set", "a_b", "--stdin", stdin="x", code=2)
     assert "'a_b' and 'a-b' share the environment variable D6TSTORE_A_B_PASSWORD" in result.stderr
     call("credentials", "set", "a", "b_secret_key", "--stdin", stdin="x")
-    assert "D6TSTORE_A_B_SECRET_KEY" in call("credentials", "set", "a-b", "secret_key", "--stdin", code=2).stderr
+    assert (
+        "D6TSTORE_A_B_SECRET_KEY"
+        in call("credentials", "set", "a-b", "secret_key", "--stdin", stdin="x", code=2).stderr
+    )
     call("credentials", "set", "a-b", "--stdin", stdin="y")  # it is no rival of its own
     profiles("[profiles.p]\nurl = 'x://etl@db-1/y'")
     result = call("credentials", "set", "etl@db.1", "--stdin", stdin="x", code=2)

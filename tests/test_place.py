@@ -9,10 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from d6tstore import place
-from d6tstore.credentials import check_name
+from d6tstore import place, secret_words
+from d6tstore.credentials import check_field, check_name
 from d6tstore.errors import CredentialsError
-from d6tstore.place import holds_secret, is_secret, refuse_secrets, secrets_in, split
+from d6tstore.place import holds_secret, refuse_secrets, secrets_in, split
+from d6tstore.secret_words import is_secret
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 hosts = st.sampled_from(["db", "db.example.com:5432", "[::1]", "[::1]:5432", "h1,h2:5433", "10.0.0.1"])
@@ -29,7 +30,10 @@ def spelled(secret: str) -> set[str]:
 # --------------------------------------------------------------------- passwords
 
 
-@given(schemes, texts, texts, hosts, rests)
+users = texts.filter(lambda text: ":" not in text)  # which no place has: it ends a user
+
+
+@given(schemes, users, texts, hosts, rests)
 def test_any_quoted_password_is_found_and_gone(scheme, user, password, host, rest):
     user, quoted = quote(user, safe=""), quote(password, safe="")
     at = split(f"{scheme}://{user}:{quoted}@{host}{rest}")
@@ -64,7 +68,8 @@ def test_what_has_no_secret_stays_as_it_is(text):
 UNTOUCHED = [
     "data", "./data", "~/data", "C:/x", "C:\\x\\y", "\\\\server\\share", "/a@b:c", "sqlite:///x.db", "file:///a/b",
     "memory://", "s3://bucket/key@version", "https://host:8080/path", "http://[::1]:80/x@y", "x://h?", "x://h#", "x://",
-    "gs://b/a=1/b=2?c", "sqlite://", "u:p", "mailto:a@b", "postgresql://h1:1,h2:2/db", "https://h/p?sort_key=a&partition_key=b",
+    "gs://b/a=1/b=2?c", "sqlite://", "u:p", "postgresql://h1:1,h2:2/db", "https://h/p?sort_key=a&partition_key=b",
+    "zip://a.csv::https://h/x", "/data/12:30@home", "simplecache::s3://b/k", "C:/a@b",
 ]  # fmt: skip
 
 
@@ -92,8 +97,8 @@ def test_untouched(url):
         ("postgresql:///db?user=u&password=p", "postgresql:///db?user=u", None, {"password": "p"}),
         ("x://u:p@h/d?Token=t", "x://u@h/d", "u@h", {"password": "p", "token": "t"}),
         ("https://h/p#access_token=t&x=1", "https://h/p#x=1", None, {"access_token": "t"}),
-        ("https://h/p?proxy=http%3A//u%3Ap%40h", "https://h/p", None, {"proxy": "http://u:p@h"}),
-        ("mssql:///?odbc_connect=SERVER%3Dx%3BPWD%3Dp", "mssql:///", None, {"odbc_connect": "SERVER=x;PWD=p"}),
+        ("https://h/p?proxy=http%3A//u%3Ap%40h", "https://h/p", None, {"proxy_secret": "http://u:p@h"}),
+        ("mssql:///?odbc_connect=SERVER%3Dx%3BPWD%3Dp", "mssql:///", None, {"odbc_connect_secret": "SERVER=x;PWD=p"}),
         ("simplecache::s3://k:s@b/x", "simplecache::s3://k@b/x", "k@b", {"password": "s"}),
     ],
 )
@@ -103,7 +108,7 @@ def test_odd_urls(url, shown, name, secrets):
     assert {field: secret.reveal() for field, secret in at.given.items()} == secrets
 
 
-@given(texts, hosts)
+@given(users, hosts)
 def test_every_name_is_one(user, host):
     at = split(f"x://{quote(user, safe='')}@{host}")
     assert at.name is None or check_name(at.name)
@@ -124,6 +129,11 @@ def test_different_users_have_different_names():
         "x://u:hunter2/more@h/db", "x://u:hun?ter2more@h/db", "x://u:hun#ter2more@h/db?token=hunter2",
         "x://u:hunter2@x/more@h/db", "x://u:12/hunter2@h", "simplecache::x://u:hunter2/more@h",
         "host=h user=u password=hunter2", "Server=h;PWD=hunter2", "x://u:hunter2%ff@h", "x://h?token=hunter2%ff",
+        " memory://u:hunter2@h", "memory:/u:hunter2@h", "//u:hunter2@h", "u:hunter2@h/db", ":hunter2@h",
+        "mailto:hunter2@b",
+        "jdbc:x://h;password=hunter2", "x://AccountName=a;AccountKey=hunter2", "x://u%3Ahunter2@h", "x://db:80@x:hunter2",
+        "x://u:hunter2@h1,v:more@h2", "https://ghp_hunter2hunter2hunter2hunter2@h", "x://h/Bearer hunter2hunter2",
+        "zip://a::https://u:hunter2/more@h",
     ],
 )  # fmt: skip
 def test_a_secret_in_a_wrong_form_is_refused_and_not_shown(url):
@@ -155,10 +165,12 @@ SECRET = """
     password Password passwd PWD sslpassword passphrase db_pass secret client_secret token access_token sasToken api_key
     apikey X-Api-Key access_key aws_secret_access_key secretAccessKey account_key AccountKey private_key key sig
     signature X-Amz-Signature X-Amz-Security-Token encryption_key connection_string tokens jwt pat authorization
+    pw passcode password1 client_secret_value auth_key pin user_pin
 """
 PLAIN = """
     user host keepalives sslmode sslkey sslcert passfile_path schema sort_key partition_keys public_key keys_dir monkey
     key_prefix token_url durable namespace turkey pattern patch signal design timeout
+    bypass compass spin pwm pinned
 """
 
 
@@ -184,6 +196,13 @@ def test_keys_of_other_things(key):
         ({"dsn": "host=h password=hunter2"}, "dsn", "password"),
         ({"u": "https://h?sig=hunter2"}, "u", "sig"),
         ({"u": "x://u:hunter2/more@h"}, "u", "password"),
+        ({"key_file": "-----BEGIN RSA PRIVATE KEY-----hunter2"}, "key_file", "password"),
+        ({"headers": {"X": "Bearer hunter2hunter2"}}, "headers.X", "password"),
+        ({"cs": "AccountName=a;AccountKey=hunter2"}, "cs", "password"),
+        ({"params": [["password", "hunter2"]]}, "params[0][1]", "password"),
+        ({"urls": {"x://u:hunter2@h"}}, "urls[0]", "password"),
+        ({"dsn": b"host=h password=hunter2"}, "dsn", "password"),
+        ({"hosts": {"x://u:hunter2@h": 1}}, "a key of hosts", "password"),
     ],
 )
 def test_secrets_in_options(options, at, field):
@@ -191,6 +210,33 @@ def test_secrets_in_options(options, at, field):
     with pytest.raises(CredentialsError) as caught:
         refuse_secrets(options, "warehouse")
     assert "hunter2" not in str(caught.value) and f"d6tstore credentials set warehouse {field}" in str(caught.value)
+
+
+def test_credentials_of_one_host_are_not_sent_to_another():
+    at = split("x://etl@db.evil.com:5432/x")
+    for names in (("etl@db.example.com", None), ("mine", "w@db.example.com")):
+        with pytest.raises(CredentialsError, match="of another host than 'db.evil.com:5432', and are not sent"):
+            at.credentials(*names)
+    for name in ("warehouse", "me@db.evil.com", "me@DB.evil.com:99", "etl@db.evil.com:5432"):
+        assert at.credentials(name).name == name
+    assert split("x://etl@[::1]:5432").credentials("a@::1:5432").name == "a@::1:5432"
+    assert split("/folder").credentials("me@example.com").name == "me@example.com"
+
+
+@pytest.mark.parametrize("key", [*SECRET.split(), "proxy", "url", "1", "-", "x" * 99])
+def test_the_field_in_an_advice_is_one_that_set_takes(key):
+    assert secret_words.is_field(check_field(secret_words.field_of(key)))
+
+
+def test_a_chain_of_urls():
+    at = split("zip://a.csv::https://u:hunter2@h/x?token=t")
+    assert (at.url, at.name) == ("zip://a.csv::https://u@h/x", "u@h")
+    assert {field: secret.reveal() for field, secret in at.given.items()} == {"password": "hunter2", "token": "t"}
+
+
+def test_what_a_message_shows_of_a_text():
+    assert place.displayed("x://u:hunter2@h") == "'x://u@h'"
+    assert "hunter2" not in place.displayed("u:hunter2@h") and place.displayed("word") == "'word'"
 
 
 def test_options_without_secrets():

@@ -338,6 +338,20 @@ def test_secrets_from_a_variable_are_refused(write, text, monkeypatch):
     assert "comes from an environment variable. Run: d6tstore credentials set prod password" in refused()
 
 
+def test_a_variable_of_a_secret_is_not_filled_in(write, monkeypatch):
+    monkeypatch.setenv("D6TSTORE_WAREHOUSE_PASSWORD", "hunter2")
+    for text in ("namespace = '${D6TSTORE_WAREHOUSE_PASSWORD}'", "options.a = 'x-${D6TSTORE_WAREHOUSE_PASSWORD:-y}'"):
+        write(f"[profiles.prod]\n{URL}{text}")
+        assert "the environment variable D6TSTORE_WAREHOUSE_PASSWORD is called as a secret is" in refused()
+
+
+def test_a_url_where_the_name_of_a_profile_belongs(write, monkeypatch):
+    monkeypatch.setenv("D6TSTORE_PROFILE", "memory://u:hunter2@h")
+    with pytest.raises(ProfileError) as caught:
+        d6tstore.open()
+    assert "there is no profile 'memory://u@h'" in str(caught.value)
+
+
 def test_what_only_sounds_like_a_secret(write):
     write('[profiles.prod]\nurl = "memory://"\ncredentials = "token"\nwrite_credentials = "secret_key"\n'
           'options = {use_token = true, password = ""}\npipes.p = {url = "/x", credentials = "password"}')  # fmt: skip

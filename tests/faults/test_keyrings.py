@@ -310,6 +310,41 @@ print(json.dumps([first, status]))
     assert time.monotonic() - begun < 60
 
 
+def test_a_prompt_that_nobody_answers_leaves_the_terminal_as_it_was():
+    termios = pytest.importorskip("termios")
+    ours, theirs = os.openpty()
+    program = """
+import os, sys
+os.setsid()
+os.close(os.open(os.ttyname(0), os.O_RDWR))  # the terminal of this session
+from d6tstore import vault
+try:
+    vault.get("w", "password")
+except Exception as exc:
+    print(exc)
+"""
+    env = {**os.environ, "PYTHON_KEYRING_BACKEND": "keyring_faulty.Prompting", "PYTHONPATH": str(TESTS)}
+    env["D6TSTORE_KEYRING_TIMEOUT"] = "2"
+    child = subprocess.Popen([sys.executable, "-c", program], stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    shown, hidden = b"", False
+    try:
+        while b"did not answer within" not in shown:
+            shown += os.read(ours, 4096)
+            hidden |= b"password of the keyring" in shown and not termios.tcgetattr(ours)[3] & termios.ECHO
+        assert child.wait(60) == 0
+        assert hidden and termios.tcgetattr(ours)[3] & termios.ECHO
+    finally:
+        child.kill()
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_prompt_where_there_is_no_terminal(child):
+    code = "print(json.dumps(told(vault.get, 'w', 'password')))"
+    text = child(code, before=["setsid"], PYTHON_KEYRING_BACKEND="keyring_faulty.PromptingPipe")
+    assert "EOFError" in text and "Unlock it and try again" in text and VARIABLE in text
+
+
 @pytest.mark.parametrize("text", ["x", "-1", "0", "nan", "inf", "1e9"])
 def test_a_time_limit_that_is_none(text, monkeypatch):
     monkeypatch.setenv("D6TSTORE_KEYRING_TIMEOUT", text)

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 import d6tstore
-from d6tstore.errors import BackendError, D6tstoreError, Denied, OutputMissing, RunFailed
+from d6tstore import vault
+from d6tstore.credentials import Credentials
+from d6tstore.errors import BackendError, D6tstoreError, Denied, OutputMissing, ProfileError, RunFailed, UsageError
 
 GEN = 1
 
@@ -550,3 +552,47 @@ def test_a_kept_version_that_gc_takes_before_it_is_restored_is_computed(store, m
     assert store.run(Code()).ran == [Code()]
     assert gone
     assert Code().output().load(verify=True) == [1]
+
+
+# ------------------------------------------------------------------ nobody's home
+
+
+@pytest.fixture
+def no_home(monkeypatch):
+    """A container whose user has neither HOME nor an entry in /etc/passwd."""
+    pwd = pytest.importorskip("pwd")
+
+    def nobody(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "PYTHON_KEYRING_BACKEND"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_who_has_no_home_has_no_file_of_profiles_and_no_keyring(no_home, project):
+    import keyring.core
+
+    active, keyring.core._keyring_backend = keyring.core._keyring_backend, None
+    try:
+        assert Credentials("x").find() is None
+        assert vault.status().advice.startswith("no keyring is available on this machine")
+    finally:
+        keyring.core._keyring_backend = active
+    d6tstore.init("./data").run(Get())
+    assert (project / "data").is_dir()
+    with pytest.raises(ProfileError, match=r"Write \[profiles.prod\] into d6tstore.toml. For a folder"):
+        d6tstore.open("prod")
+    for place in ("~/x", Path("~/x"), "~nosuchuser/x"):
+        with pytest.raises(UsageError, match="there is no such home folder here"):
+            d6tstore.open(place)
+
+
+def test_the_current_folder_was_deleted(project, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for place in (None, "./x", "prod", "memory://"):
+        with pytest.raises(UsageError, match="the current folder was deleted. Change to one that exists"):
+            d6tstore.open(place)
