@@ -1,0 +1,190 @@
+"""How a column of Arrow data becomes one column of Postgres, or two, and comes back equal.
+
+Nanoseconds, which Postgres does not have, lie in a second column `<name> ns`: what is below a microsecond (0 to 999).
+uint64 is numeric(20), durations are intervals of microseconds, categories are their values (the list of them stands in
+the catalogue), structs, maps and lists of what has no array are jsonb.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from pyarrow import types as is_
+from sqlalchemy.dialects import postgresql as pg
+
+from d6tstore.errors import Unsupported
+from d6tstore_plugins.sql import nested
+
+_INTEGERS: dict[Any, tuple[Any, pa.DataType]] = {
+    pa.int8(): (sa.SmallInteger(), pa.int16()),
+    pa.int16(): (sa.SmallInteger(), pa.int16()),
+    pa.int32(): (sa.Integer(), pa.int32()),
+    pa.int64(): (sa.BigInteger(), pa.int64()),
+    pa.uint8(): (sa.SmallInteger(), pa.int16()),
+    pa.uint16(): (sa.Integer(), pa.int32()),
+    pa.uint32(): (sa.BigInteger(), pa.int64()),
+    pa.uint64(): (sa.Numeric(20, 0), pa.decimal128(20, 0)),
+}
+_FIRST_DAY, _LAST_DAY = -2_440_588, 2_145_042_540  # 4714-11-24 BC to 5874897-01-01, in days from 1970
+_FIRST_MICROSECOND = _FIRST_DAY * 86_400_000_000
+_EPOCH = sa.func.extract
+
+
+class Column(NamedTuple):
+    """A column of a frame in a table: SQL type, the Arrow type that drivers exchange, and whether it has a second one."""
+
+    type: pa.DataType
+    sql: Any
+    wire: pa.DataType
+    fine: bool = False
+
+    @property
+    def width(self) -> int:
+        """Bytes that it takes at least in a row, which must fit into a page of 8 kB."""
+        fixed = {sa.SmallInteger: 2, sa.Boolean: 1, sa.Integer: 4, pg.REAL: 4, sa.Date: 4, pg.INTERVAL: 16}
+        return fixed.get(type(self.sql), 1 if is_.is_null(self.wire) else 8) + 2 * self.fine
+
+    def encode(self, array: pa.Array) -> list[pa.Array]:
+        """What drivers are given. Raises Unsupported: a value that the SQL type does not hold."""
+        if is_.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if isinstance(self.sql, pg.JSONB):
+            return [nested.encode(array)]
+        if isinstance(array, pa.ExtensionArray):
+            array = array.storage
+        fine = []
+        if self.fine:
+            coarse, rest = _split(array.cast(pa.int64()))
+            array, fine = coarse.cast(array_type(array.type)), [rest]
+        try:
+            array = array.cast(self.wire)
+        except pa.ArrowInvalid as exc:
+            raise Unsupported(f"Postgres does not hold all of its values ({exc})") from exc
+        self._check(array)
+        return [array, *fine]
+
+    def _check(self, array: pa.Array) -> None:
+        """Drivers wrap what is too early or too late."""
+        if not (is_.is_date(self.wire) or is_.is_timestamp(self.wire)):
+            return
+        bounds = pc.min_max(array.cast(pa.int32() if is_.is_date(self.wire) else pa.int64())).as_py()
+        first, last = (_FIRST_DAY, _LAST_DAY) if is_.is_date(self.wire) else (_FIRST_MICROSECOND, 2**63 - 1)
+        if bounds["min"] is not None and not first <= bounds["min"] <= bounds["max"] <= last:
+            raise Unsupported("Postgres has no dates before 4714 BC or after the year 5874897")
+
+    def select(self, column: Any) -> Any:
+        """What is asked of the database, such that drivers give all of it."""
+        if isinstance(self.sql, pg.INTERVAL):
+            return sa.cast(sa.extract("epoch", column) * 1_000_000, sa.BigInteger)
+        return column
+
+    def decode(self, arrays: list[Any]) -> Any:
+        """What drivers gave as the type of the frame; of a dictionary, as its values."""
+        array = arrays[0]
+        type_ = self.type.value_type if is_.is_dictionary(self.type) else self.type
+        if isinstance(array, pa.ExtensionArray):
+            array = array.storage
+        if isinstance(self.sql, pg.JSONB):
+            return nested.decode(array, type_)
+        storage = type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
+        if is_.is_null(storage):
+            return pa.nulls(len(array))
+        if self.fine:
+            whole = pc.multiply(array.cast(pa.int64()), 1000)
+            array = pc.add(whole, arrays[1].cast(pa.int64())).cast(storage)
+        elif isinstance(self.sql, pg.INTERVAL):
+            array = array.cast(pa.duration("us")).cast(storage)
+        elif is_.is_decimal(self.wire):
+            array = array.cast(self.wire).cast(storage)
+        elif is_.is_fixed_size_binary(storage) or is_.is_timestamp(storage):
+            array = array.cast(self.wire).cast(storage)
+        else:
+            array = array.cast(storage)
+        return pa.ExtensionArray.from_storage(type_, array) if isinstance(type_, pa.BaseExtensionType) else array
+
+
+def column(type_: pa.DataType) -> Column | str:
+    """How a type is held, or the reason why it is not."""
+    inner = type_.value_type if is_.is_dictionary(type_) else type_
+    if type_ == pa.uuid():
+        return Column(type_, sa.Uuid(), pa.binary(16))
+    if is_.is_dictionary(type_) and is_.is_nested(inner):
+        return "categories that are lists or structs"
+    if isinstance(type_, pa.BaseExtensionType):
+        return f"the extension type {type_}"
+    if (element := _element(type_)) is not None:
+        return Column(type_, pg.ARRAY(element.sql), pa.list_(element.wire))
+    if is_.is_nested(type_):
+        reason = nested.refusal(type_)
+        return reason or Column(type_, pg.JSONB(), pa.binary())
+    found = _scalar(inner)
+    return f"the type {type_}" if found is None else found._replace(type=type_)
+
+
+def _element(type_: pa.DataType) -> Column | None:
+    """Of a list that is an array in Postgres, the column of its values."""
+    if not (is_.is_list(type_) or is_.is_large_list(type_)) or is_.is_nested(type_.value_type):
+        return None
+    found = column(type_.value_type)
+    plain = isinstance(found, Column) and not found.fine and found.type == type_.value_type
+    if not plain or is_.is_null(type_.value_type) or is_.is_dictionary(type_.value_type):
+        return None
+    simple = (sa.SmallInteger, sa.Integer, sa.BigInteger, pg.REAL, pg.DOUBLE_PRECISION, sa.Boolean, sa.Text, sa.LargeBinary)
+    return found if isinstance(found, Column) and isinstance(found.sql, simple) else None
+
+
+def _scalar(type_: pa.DataType) -> Column | None:
+    fine = getattr(type_, "unit", None) == "ns"
+    if type_ in _INTEGERS:
+        return Column(type_, *_INTEGERS[type_])
+    if is_.is_float16(type_) or is_.is_float32(type_):
+        return Column(type_, pg.REAL(), pa.float32())
+    if is_.is_float64(type_):
+        return Column(type_, pg.DOUBLE_PRECISION(), pa.float64())
+    if is_.is_boolean(type_):
+        return Column(type_, sa.Boolean(), pa.bool_())
+    if is_.is_null(type_) or is_.is_string(type_) or is_.is_large_string(type_) or is_.is_string_view(type_):
+        return Column(type_, sa.Text(), pa.large_string())
+    if is_.is_binary(type_) or is_.is_large_binary(type_) or is_.is_binary_view(type_) or is_.is_fixed_size_binary(type_):
+        return Column(type_, sa.LargeBinary(), pa.large_binary())
+    if is_.is_decimal(type_):
+        if not 0 <= type_.scale <= type_.precision:
+            return None
+        wide = pa.decimal256 if is_.is_decimal256(type_) else pa.decimal128
+        return Column(type_, sa.Numeric(type_.precision, type_.scale), wide(type_.precision, type_.scale))
+    if is_.is_date32(type_):
+        return Column(type_, sa.Date(), pa.date32())
+    if is_.is_date64(type_):
+        return Column(type_, sa.TIMESTAMP(), pa.timestamp("us"))
+    if is_.is_timestamp(type_):
+        return Column(type_, sa.TIMESTAMP(timezone=bool(type_.tz)), pa.timestamp("us", type_.tz and "UTC"), fine)
+    if is_.is_time(type_):
+        return Column(type_, sa.Time(), pa.time64("us"), fine)
+    if is_.is_duration(type_):
+        return Column(type_, pg.INTERVAL(), pa.duration("us"), fine)
+    return None
+
+
+def array_type(type_: pa.DataType) -> pa.DataType:
+    """The type with microseconds in the place of nanoseconds."""
+    if is_.is_timestamp(type_):
+        return pa.timestamp("us", type_.tz)
+    return pa.duration("us") if is_.is_duration(type_) else pa.time64("us")
+
+
+def _split(nanoseconds: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Whole microseconds and what is above them, 0 to 999: such pairs compare as their parts do."""
+    down = pc.divide(nanoseconds, 1000)
+    rest = pc.subtract(nanoseconds, pc.multiply(down, 1000))
+    below = pc.less(rest, 0)
+    down = pc.subtract(down, below.cast(pa.int64()))
+    return down, pc.if_else(below, pc.add(rest, 1000), rest).cast(pa.int16())
+
+
+def split(value: Any, type_: pa.DataType) -> tuple[Any, int]:
+    """A value of a column with nanoseconds as microseconds of its type, and the rest."""
+    coarse, rest = _split(pa.array([value], type_).cast(pa.int64()))
+    return coarse.cast(array_type(type_))[0].as_py(), rest[0].as_py()

@@ -1,0 +1,150 @@
+"""Which columns a table has for a frame: names within the limits of the server, types, and the way there and back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from d6tstore.errors import Unsupported
+from d6tstore_plugins.sql.columns import Column, column
+
+_LONGEST = 63  # bytes of an identifier
+_MOST, _PAGE = 1_600, 8_000  # columns of a table, and bytes of a row that cannot be moved elsewhere
+_TAKEN = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
+
+
+class Layout(NamedTuple):
+    """Columns of a table in the order of the frame: the name in the frame, in the table, of nanoseconds, and how."""
+
+    schema: pa.Schema
+    columns: dict[str, tuple[str, str | None, Column]]
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> Layout:
+        """The table of a frame. Raises Unsupported: the reason why there can be none."""
+        if reason := refusal(schema):
+            raise Unsupported(reason)
+        taken, columns = set(_TAKEN), {}
+        for i, field in enumerate(schema):
+            found = column(field.type)
+            assert isinstance(found, Column)
+            name = identifier(field.name or f"column {i}", taken)
+            columns[field.name] = name, identifier(f"{name} ns", taken) if found.fine else None, found
+        return cls(schema, columns)
+
+    def table(self, relation: str, db_schema: str) -> sa.Table:
+        """For SQLAlchemy; its columns in the order of `encoded`."""
+        parts = []
+        for name, fine, how in self.columns.values():
+            parts.append(sa.Column(name, how.sql))
+            if fine:
+                parts.append(sa.Column(fine, sa.SmallInteger()))
+        return sa.Table(relation, sa.MetaData(), *parts, schema=db_schema)
+
+    def encoded(self, batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
+        """The batches as drivers take them. Reading raises Unsupported: a value that no column holds."""
+        fields = []
+        for name, fine, how in self.columns.values():
+            fields += [(name, how.wire)] + ([(fine, pa.int16())] if fine else [])
+        schema = pa.schema(fields)
+
+        def parts() -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                arrays = []
+                for array, (label, (_, _, how)) in zip(batch.columns, self.columns.items(), strict=True):
+                    try:
+                        arrays += how.encode(array)
+                    except Unsupported as exc:
+                        raise Unsupported(f"column {label!r}: {exc}") from exc
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+        return pa.RecordBatchReader.from_batches(schema, parts())
+
+    def selected(self, table: sa.Table, names: Sequence[str]) -> list[Any]:
+        """Expressions for columns of the frame."""
+        found: list[Any] = []
+        for i, name in enumerate(names):
+            real, fine, how = self.columns[name]
+            found.append(how.select(table.c[real]).label(f"c{i}"))
+            if fine:
+                found.append(table.c[fine].label(f"n{i}"))
+        return found
+
+    def decoded(
+        self, batches: Iterator[pa.RecordBatch], names: Sequence[str], dictionaries: dict[str, pa.Array]
+    ) -> pa.RecordBatchReader:
+        """What `selected` gave, as columns of the frame."""
+        schema = pa.schema([self.schema.field(name) for name in names], self.schema.metadata)
+
+        def parts() -> Iterator[pa.RecordBatch]:
+            none = True
+            for batch in batches:
+                none = False
+                arrays, at = [], 0
+                for name in names:
+                    _, fine, how = self.columns[name]
+                    width = 2 if fine else 1
+                    array = how.decode(batch.columns[at : at + width])
+                    arrays.append(_coded(array, how.type, dictionaries[name]) if name in dictionaries else array)
+                    at += width
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            if none and dictionaries:  # no rows, but categories
+                yield pa.RecordBatch.from_arrays(
+                    [_coded(pa.nulls(0, dictionaries[f.name].type), f.type, dictionaries[f.name])
+                     if f.name in dictionaries else pa.nulls(0, f.type) for f in schema], schema=schema)  # fmt: skip
+
+        return pa.RecordBatchReader.from_batches(schema, parts())
+
+
+def _coded(values: pa.Array, type_: pa.DataType, dictionary: pa.Array) -> pa.Array:
+    indices = pc.index_in(values.cast(dictionary.type), dictionary).cast(type_.index_type)
+    return pa.DictionaryArray.from_arrays(indices, dictionary, ordered=type_.ordered)
+
+
+def refusal(schema: pa.Schema) -> str | None:
+    """Why no table can hold frames of this schema; None if one can."""
+    if len(set(schema.names)) < len(schema.names):
+        return "two of its columns have the same name"
+    if not schema.names:
+        return "it has no columns"
+    width = columns = 0
+    for field in schema:
+        found = column(field.type)
+        if isinstance(found, str):
+            return f"Postgres has no column for {field.name!r}, {found}"
+        width += found.width
+        columns += 1 + found.fine
+    if columns > _MOST:
+        return f"it has {columns:,} columns, a table of Postgres at most {_MOST:,}"
+    if width + columns // 8 > _PAGE:
+        return f"its rows of {width:,} bytes do not fit into a page of Postgres, which has 8 kB"
+    return None
+
+
+def identifier(name: str, taken: set[str]) -> str:
+    """A name that the server keeps as it is, and that no other column has.
+
+    One that is too long is cut by us, and ends in a hash of the whole; so does one that is taken.
+
+    Example:
+        >>> identifier("price", set()), len(identifier("x" * 99, set()))
+        ('price', 63)
+    """
+    plain = name.replace("\0", "\ufffd")
+    if len(plain.encode()) > _LONGEST or plain in taken or plain != name:
+        digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+        number = 0
+        while True:
+            ending = f"~{digest}{number or ''}"
+            cut = plain.encode()[: _LONGEST - len(ending)].decode(errors="ignore") + ending
+            if cut not in taken:
+                break
+            number += 1
+        plain = cut
+    taken.add(plain)
+    return plain

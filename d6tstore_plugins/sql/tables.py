@@ -1,0 +1,90 @@
+"""Frames as tables: written by COPY in the order of their rows, and read back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import pyarrow as pa
+import sqlalchemy as sa
+from pyarrow import types as is_
+
+from d6tstore.errors import BackendError, NotFound
+from d6tstore_plugins.sql.connections import Bulk, Connections
+from d6tstore_plugins.sql.errors import is_gone
+from d6tstore_plugins.sql.filters import conditions
+from d6tstore_plugins.sql.layout import Layout
+
+
+class Stored(NamedTuple):
+    """A table of ours: the key of its object, its name, and the schema of its frame, with categories."""
+
+    key: str
+    relation: str
+    db_schema: str
+    arrow: bytes
+
+
+def named(relation: str, db_schema: str) -> sa.Table:
+    """A table of which only the name matters."""
+    return sa.Table(relation, sa.MetaData(), schema=db_schema)
+
+
+def write(bulk: Bulk, relation: str, db_schema: str, batches: pa.RecordBatchReader) -> bytes:
+    """Make a table and fill it. Returns what reading it needs."""
+    schema = batches.schema
+    layout = Layout.of(schema)
+    table = layout.table(relation, db_schema)
+    bulk.execute(sa.schema.CreateTable(table))
+    first: list[pa.RecordBatch] = []  # dictionaries are those of the first batch
+
+    def seen() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if not first:
+                first.append(batch.slice(0, 0))
+            yield batch
+
+    bulk.copy_in(table, layout.encoded(pa.RecordBatchReader.from_batches(schema, seen())))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in first:
+            writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def read(
+    connections: Connections,
+    stored: Stored,
+    columns: Sequence[str] | None,
+    where: Sequence[tuple[str, str, Any]] | None,
+    limit: int | None,
+) -> pa.RecordBatchReader:
+    """The part of a table that is asked for."""
+    with pa.ipc.open_stream(stored.arrow) as reader:
+        schema, empty = reader.schema, reader.read_all()
+    layout = Layout.of(schema)
+    table = layout.table(stored.relation, stored.db_schema)
+    names = list(schema.names if columns is None else columns)
+    chosen = layout.selected(table, names) or [sa.literal(0).label("none")]
+    query = sa.select(*chosen).select_from(table).where(*conditions(layout, table, where)).limit(limit)
+    dictionaries = {name: _dictionary(empty[name]) for name in names if is_.is_dictionary(schema.field(name).type)}
+
+    def batches() -> Iterator[pa.RecordBatch | None]:
+        with connections.bulk() as bulk, bulk.copy_out(query) as found:
+            yield None
+            yield from found
+
+    begun = batches()
+    try:
+        next(begun)  # from here on nobody can take the table away; and a generator that has begun is cleaned up
+    except BackendError as exc:
+        if is_gone(exc.__cause__ or exc):
+            raise NotFound(f"{stored.key!r}: its table {stored.relation!r} is gone. Run its task again.") from exc
+        raise
+    return layout.decoded(cast("Iterator[pa.RecordBatch]", begun), names, dictionaries)
+
+
+def _dictionary(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks:
+        return column.chunk(0).dictionary
+    return pa.array([], column.type.value_type)
