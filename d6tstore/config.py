@@ -114,5 +114,6 @@ def _backend(access: Access, options: dict[str, Any]) -> Backend:
         # No source line, which the usual warning shows: it holds the secret.
         message = f"the URL {at.url!r} came with a secret. {at.advice(access.credentials)}"
         warnings.warn_explicit(message, SecretWarning, "<d6tstore>", 1, registry={})
-    opens = at.credentials(access.credentials, access.write_credentials)
-    return registry.open_backend(at.url, opens, **{**access.options, **options})
+    options = {**access.options, **options}
+    opens = at.credentials(access.credentials, access.write_credentials, options)
+    return registry.open_backend(at.url, opens, **options)

@@ -8,6 +8,7 @@ file, not a record, not a pickle.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -32,23 +33,25 @@ _here: ContextVar[list[Secret] | None] = ContextVar("d6tstore_handed", default=N
 class Guard:
     """What `Credentials.guard` returns: a context manager."""
 
-    __slots__ = ("_names", "_token")
+    __slots__ = ("_here", "_names", "_token")
 
     def __init__(self, *names: str | None) -> None:
         self._names = names
+        self._here: list[Secret] = []
         self._token: Token[list[Secret] | None] | None = None
 
     def __enter__(self) -> None:
         if _here.get() is None:
-            self._token = _here.set([])
+            self._token = _here.set(self._here)
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        here = _here.get() or []
+        here = self._here if self._token is not None else _here.get() or []
         if self._token is not None:
-            _here.reset(self._token)
-        if exc is None:
+            with contextlib.suppress(ValueError):  # a generator, which another thread reads to its end
+                _here.reset(self._token)
+        if exc is None or (isinstance(exc, GeneratorExit) and not exc.args):
             return
         failure = cleaned(exc, [*here, *(secret for name in self._names for secret in _handed.get(name, ()))])
         if failure is exc:

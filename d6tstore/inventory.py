@@ -120,7 +120,7 @@ def visit(access: Access, write: bool = False) -> Visit:
             f"{at.advice(access.credentials)}"
         )
     place.refuse_secrets(access.options, access.credentials or at.name)
-    credentials: Credentials = at.credentials(access.credentials, access.write_credentials)
+    credentials: Credentials = at.credentials(access.credentials, access.write_credentials, access.options)
     backend = registry.open_backend(at.url, credentials, **access.options)
     done = []
     with contextlib.closing(backend), credentials.guard():

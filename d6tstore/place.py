@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
-from urllib.parse import quote, unquote, unquote_plus
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
 from d6tstore.credentials import PASSWORD, Credentials, check_name
 from d6tstore.errors import CredentialsError
 from d6tstore.secret import MASK, Secret, veiled
-from d6tstore.secret_words import field_of, is_secret, tells
+from d6tstore.secret_words import field_of, is_secret, is_value, tells
 
 # Also `simplecache::s3://...` and `jdbc:postgresql://...`
 _URL = re.compile(
@@ -19,6 +19,9 @@ _URL = re.compile(
 _CHAINED = re.compile(r"::(?=[A-Za-z][A-Za-z0-9.+-]*://)")  # zip://a.csv::https://...
 _HOST = r"(\[[^\[\]]*\]|[^:\[\]]*)(:\d*)?"
 _HOSTS = re.compile(rf"{_HOST}(,{_HOST})*")
+_LOGIN_WITHIN = re.compile(r"//[^/\\\s@:]*:[^/\\\s@]+@")
+_AND = re.compile(r"(&amp;|[&;])")
+_ELSEWHERE = ("host", "hostaddr", "server", "odbc_connect", "endpoint", "endpoint_url")  # what overrules the host
 _LOGIN = re.compile(r"\s*([A-Za-z][\w+.-]*:(?=/))?/{0,2}[^/\\\s:@]*:[^/\\@]*@")  # `user:x@` where no URL begins
 
 
@@ -39,28 +42,42 @@ class Place(NamedTuple):
         """
         return _named(f"{self.user}@{self.host}") if self.user and self.host else None
 
-    def credentials(self, name: str | None = None, write: str | None = None) -> Credentials:
+    def credentials(
+        self, name: str | None = None, write: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> Credentials:
         """What opens the place.
+
+        Args:
+            name: of the credentials; None is `user@host`.
+            write: of those for writing.
+            options: of the backend, which may say another host.
 
         Raises:
             CredentialsError: the name says another host. Who writes a profile of a project must not get what was
                 kept for `etl@db.example.com` sent to a host of his own.
         """
-        for other in (name, write):
-            if (
-                other
-                and "@" in check_name(other)
-                and self.host
-                and _hostname(other.rpartition("@")[2]) != _hostname(self.host)
-            ):
-                raise CredentialsError(
-                    f"the credentials {other!r} are those of another host than {self.host!r}, and are not sent there. "
-                    "Correct the URL or the name; for a tunnel or an alias keep them under a name without @."
-                )
         name = name or self.name
+        for other in (name, write):
+            if other and "@" in check_name(other):
+                for host in self._hosts(options or {}):
+                    if _hostname(other.rpartition("@")[2]) != _hostname(host):
+                        raise CredentialsError(
+                            f"the credentials {other!r} are those of another host than {host!r}, and are not sent "
+                            "there. Correct the URL or the name; for a tunnel or an alias keep them under a name "
+                            "without @, and write credentials='NAME'."
+                        )
         if self.given and name is None:
             name = _named(self.host) or "place"
         return Credentials(name, write, self.user, self.given)
+
+    def _hosts(self, options: Mapping[str, Any]) -> Iterator[str]:
+        """Where the driver may connect to."""
+        if self.host:
+            yield self.host
+        query = parse_qsl(self.url.partition("#")[0].partition("?")[2])
+        for key, value in [*query, *options.items()]:
+            if key.lower() in _ELSEWHERE and isinstance(value, str) and value and not value.startswith("/"):
+                yield value
 
     def advice(self, name: str | None = None) -> str:
         """What to do with the secrets of the URL."""
@@ -77,7 +94,11 @@ def _hostname(host: str) -> str:
 
 
 def _named(text: str) -> str | None:
-    plain = quote(text.replace("[", "").replace("]", ""), safe="@:+").replace("~", "%7E").replace("%", "+")
+    plain = (
+        quote(text.replace("[", "").replace("]", ""), safe="@:+", errors="surrogateescape")
+        .replace("~", "%7E")
+        .replace("%", "+")
+    )
     if plain and not plain[0].isalnum():
         plain = f"0{plain}"
     return plain if 0 < len(plain) <= 200 else None
@@ -100,12 +121,16 @@ def split(url: str) -> Place:
         return _joined([split(part) for part in parts])
     match = _URL.fullmatch(url)
     if match is None:
-        if _LOGIN.match(url) or tells(url):
+        if _LOGIN.match(url) or _LOGIN_WITHIN.search(url) or tells(url):
             _no_url()
         return Place(url, None, "", {})
     scheme, authority, rest = match["scheme"], match["authority"], match["rest"]
     login, at, host = authority.rpartition("@")
     user, _, password = login.partition(":")
+    if scheme == "github":  # github://org:repo@branch, as fsspec has it
+        return Place(url, None, "", {})
+    if _LOGIN_WITHIN.search(rest) or (not authority and _LOGIN.match(rest)):
+        _no_url()
     unquoted = ":" in authority and not at and not authority.startswith("[")  # or there is a port
     if "@" in rest and (password or unquoted):
         _unquoted_password(scheme, user or authority.partition(":")[0], url.rpartition("@")[2])
@@ -150,15 +175,15 @@ def _unquoted_password(scheme: str, user: str, end: str) -> NoReturn:
 
 def _without_secrets(mark: str, query: str, given: dict[str, Secret]) -> str:
     """Parameters of a URL behind a mark, without those that are secret, which go to `given`."""
-    kept = []
-    for part in query.split("&"):
+    kept: list[str] = []
+    for before, part in zip(*[iter(["", *_AND.split(query)])] * 2, strict=True):
         key, _, value = part.partition("=")
         key = unquote_plus(key)
-        if value and (is_secret(key) or holds_secret(unquote_plus(value))):
+        if value and ((is_secret(key) and is_value(key, value)) or holds_secret(unquote_plus(value))):
             given[field_of(key)] = Secret(_decoded(value.replace("+", " ")))
         else:
-            kept.append(part)
-    return mark + "&".join(kept) if kept else ""
+            kept += [before if kept else "", part]
+    return mark + "".join(kept) if kept else ""
 
 
 def _decoded(text: str) -> str:
@@ -203,19 +228,28 @@ def secrets_in(value: Any, key: str = "", at: str = "") -> Iterator[tuple[str, s
     """
     if isinstance(value, bytes | bytearray):
         value = value.decode(errors="replace")
-    if is_secret(key) and value and not isinstance(value, bool):
+    if is_secret(key) and is_value(key, value):
         yield at, field_of(key)
     elif isinstance(value, Mapping):
         for name, item in value.items():
             yield from secrets_in(str(name), "", f"a key of {at}" if at else "a key")
             yield from secrets_in(item, str(name), f"{at}.{name}" if at else str(name))
+    elif key.lower() == "auth" and _is_login(value):
+        yield at, PASSWORD
     elif isinstance(value, list | tuple | set | frozenset):
-        items = list(value)
-        for i, item in enumerate(items):  # of two, they may be a key and its value
-            before = items[0] if len(items) == 2 and i else ""
-            yield from secrets_in(item, before if isinstance(before, str) else "", f"{at}[{i}]")
+        for i, item in enumerate(value):
+            if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str):  # a key and its value
+                yield from secrets_in(item[1], item[0], f"{at}[{i}]")
+            else:
+                yield from secrets_in(item, "", f"{at}[{i}]")
     elif isinstance(value, str) and holds_secret(value):
         yield at, _field_within(value)
+
+
+def _is_login(value: Any) -> bool:
+    """Is it a user and a password, as `auth=` of HTTP clients takes them?"""
+    parts = value.split(":", 1) if isinstance(value, str) else value
+    return isinstance(parts, list | tuple) and len(parts) == 2 and all(isinstance(part, str) and part for part in parts)
 
 
 def _field_within(url: str) -> str:

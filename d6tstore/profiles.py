@@ -20,6 +20,7 @@ from d6tstore.secret import veiled
 from d6tstore.secret_words import is_secret
 
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^${}]*))?\}|(\{))")
+_WORD = re.compile(r"[\w-]{1,64}")
 _SETTINGS = ("namespace", "check", "keep_versions", "trusted")
 _CHECKS = ("exists", "content", "code")
 _NAMES = ("credentials", "write_credentials")
@@ -93,10 +94,14 @@ def load(name: str) -> Found:
             return Found(name, _profile(name, table), table.file)
         known += table.profiles
     near = difflib.get_close_matches(name, known, 1)
-    there = f"There are {', '.join(known)}." if known else f"Write [profiles.{name}] into {files()}."
+    there = (
+        f"There are {', '.join(known)}."
+        if known
+        else f"Write [profiles.{name if _WORD.fullmatch(name) else 'NAME'}] into {files()}."
+    )
     raise ProfileError(
         f"there is no profile {place.displayed(name)}{f', did you mean {near[0]!r}?' if near else '.'} {there}"
-        + (f" For a folder of that name write './{name}'." if re.fullmatch(r"[\w-]+", name) else "")
+        + (f" For a folder of that name write './{name}'." if _WORD.fullmatch(name) else "")
     )
 
 
@@ -204,7 +209,7 @@ def _resolved(profile: Profile, table: Table, where: str) -> Profile:
 
 def _refuse_secrets(values: dict[str, Any], file: Path, where: str, name: str, whence: str) -> None:
     """A file is no place for a secret: say which command takes it, and do not show it."""
-    for at, field in place.secrets_in(_without_names(values)):
+    for at, field in _secrets(values):
         kind, _, inside = at.partition(".")
         inner = values[kind].get(inside.partition(".")[0]) if kind in ("backends", "pipes") and inside else None
         own = inner.get("credentials") if isinstance(inner, dict) else None
@@ -216,13 +221,17 @@ def _refuse_secrets(values: dict[str, Any], file: Path, where: str, name: str, w
         )
 
 
-def _without_names(values: dict[str, Any]) -> dict[str, Any]:
-    """The values without the names of credentials, which are no secrets though their keys sound so."""
+def _secrets(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where secrets stand in a profile. Names of credentials and places are none, though they may sound so."""
     kept = {key: value for key, value in values.items() if key not in _NAMES}
     for kind in ("backends", "pipes"):
-        if isinstance(kept.get(kind), dict):
-            kept[kind] = {n: _without_names(v) if isinstance(v, dict) else v for n, v in kept[kind].items()}
-    return kept
+        inner = kept.get(kind)
+        if isinstance(inner, dict):
+            del kept[kind]
+            for name, access in inner.items():
+                found = _secrets(access) if isinstance(access, dict) else place.secrets_in(access)
+                yield from ((f"{kind}.{name}.{at}".rstrip("."), field) for at, field in found)
+    yield from place.secrets_in(kept)
 
 
 def _expanded(value: Any, file: Path, where: str) -> Any:
@@ -239,7 +248,7 @@ def _expanded(value: Any, file: Path, where: str) -> Any:
             return "$"
         if match[3]:
             raise ProfileError(f"{file}: {where}: write ${{NAME}}, ${{NAME:-default}}, or $$ for a dollar sign.")
-        if is_secret(match[1]):
+        if is_secret(match[1]) and match[1] not in ("PWD", "OLDPWD"):  # those are folders
             raise ProfileError(
                 f"{file}: {where}: the environment variable {match[1]} is called as a secret is, and a profile holds "
                 "none. Write credentials = 'NAME', and let D6TSTORE_<NAME>_<FIELD> or the keyring have it."

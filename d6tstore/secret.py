@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import functools
 import hmac
@@ -139,6 +140,9 @@ def _escaped(text: str) -> Iterator[str]:
         html.escape(text),
         html.escape(text, quote=False),
         html.escape(text).replace("&#x27;", "&apos;"),
+        text.replace("'", "''"),
+        text.replace('"', '""'),
+        text.replace("}", "}}"),
         text.strip(),
     }:
         yield once
@@ -177,14 +181,12 @@ def cleaned(exc: BaseException, secrets: Iterable[Secret]) -> BaseException:
     """An error, and all that caused it, without frames and without the secrets.
 
     Errors of ours keep their type. All others become `ForeignError`s with type, text and line: their frames and
-    attributes (a connection, a request) hold what they were given. What is no `Exception` (Ctrl-C) stays what it
-    is, alone.
+    attributes (a connection, a request) hold what they were given. What is no `Exception` (Ctrl-C) is one of its
+    kind, alone.
     """
     secrets = list(secrets)
     if not isinstance(exc, Exception):
-        exc.args = _plain(exc.args, secrets)
-        exc.__cause__ = exc.__context__ = exc.__traceback__ = None
-        return exc
+        return _bare(exc, secrets)
     chain: list[BaseException] = []
     inner: BaseException | None = exc
     while inner is not None and not any(inner is other for other in chain):
@@ -196,6 +198,16 @@ def cleaned(exc: BaseException, secrets: Iterable[Secret]) -> BaseException:
         outer.__cause__ = new
         new = outer
     return new or exc
+
+
+def _bare(exc: BaseException, secrets: list[Secret]) -> BaseException:
+    """What ends a program, without anything that it held; what is of a class of somebody's, as a `ForeignError`."""
+    if isinstance(exc, SystemExit):
+        return SystemExit(exc.code if isinstance(exc.code, int | None) else masked(str(exc.code), secrets))
+    for kind in (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+        if isinstance(exc, kind):
+            return kind()
+    return ForeignError(masked(described(exc), secrets)[:_MOST])
 
 
 def _clean(exc: BaseException, secrets: list[Secret]) -> Exception:

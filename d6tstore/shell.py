@@ -45,6 +45,9 @@ class Commands(click.Group):
         """Run a command."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as exc:
+            exc.message = _masked(exc.message)  # type: ignore[misc]
+            raise
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
         except (KeyboardInterrupt, click.Abort) as exc:
@@ -53,6 +56,16 @@ class Commands(click.Group):
             raise Failure(str(exc), USAGE) from exc
         except Exception as exc:  # noqa: BLE001 - told from a defect of d6tstore by its traceback
             _fail_in_user_code(exc)
+
+
+def _masked(message: str) -> str:
+    """A message about words of the command line, without those that hold a secret."""
+    from d6tstore.place import holds_secret
+
+    words = {word.strip("()'\".,") for word in message.split()}
+    for word in sorted(filter(holds_secret, words), key=len, reverse=True):
+        message = message.replace(word, "********")
+    return message
 
 
 def _fail_in_user_code(exc: Exception) -> NoReturn:

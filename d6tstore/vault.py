@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ _PIECE = 1_000  # characters of such an entry; Windows keeps 1,280
 _PIECES = 100  # an end, for a keyring that answers whatever it is asked
 # What keyrings say that need a password, or were given a wrong one; EOFError: they asked where nobody answers.
 _LOCKED = re.compile(r"locked|dismissed|EOFError|MAC check failed|incorrect password", re.I)
+_TIMES = 5
+_one_at_a_time = threading.Lock()
 _WAIT = 60.0  # seconds; a person may have to unlock the keyring meanwhile
 
 
@@ -65,27 +68,31 @@ def put(name: str, field: str, secret: Secret) -> None:
             f"chose it. Choose it with PYTHON_KEYRING_BACKEND if that is safe here, or another. {_INSTALL}"
         )
     chosen = _chosen()
-    _ask("keep a secret", lambda ring: _keep(ring, _service(name), field, secret, chosen), secret)
-    if (kept := get(name, field)) != secret:
-        if kept is not None:
-            _ask("delete a secret", lambda ring: ring.delete_password(_service(name), field))
+    if not _ask("keep a secret", lambda ring: _keep(ring, _service(name), field, secret, chosen), secret):
         raise CredentialsError(
             f"the keyring {backend_name()} does not keep {what} as it was given; nothing is kept. Use another keyring: "
             "d6tstore credentials doctor."
         )
-    if (name, field) not in (known := names()):
-        _index({*known, (name, field)})
+    _indexed({(name, field)}, set())
 
 
 def delete(name: str, field: str) -> bool:
     """Forget a secret; False if there was none. Raises CredentialsError."""
-    known = names()
     found = get(name, field) is not None
     if found:
         _ask("delete a secret", lambda ring: ring.delete_password(_service(name), field))
-    if (name, field) in known:
-        _index(known - {(name, field)})
+    _indexed(set(), {(name, field)})
     return found
+
+
+def _indexed(more: set[tuple[str, str]], less: set[tuple[str, str]]) -> None:
+    """Change the names that are known: again, if another process changed them at the same time."""
+    with _one_at_a_time:
+        for _ in range(_TIMES):
+            known = names()
+            if more <= known and not less & known:
+                return
+            _index((known | more) - less)
 
 
 def names() -> set[tuple[str, str]]:
@@ -130,14 +137,20 @@ def _read(ring: Any, service: str, user: str) -> Any:
     return None if _absent(ring) else ring.get_password(service, user)
 
 
-def _keep(ring: Any, service: str, user: str, secret: Secret, chosen: bool) -> None:
-    """Give a secret to the first member of a chain that takes any; never to plain text that nobody chose."""
+def _keep(ring: Any, service: str, user: str, secret: Secret, chosen: bool) -> bool:
+    """Give a secret to the first member of a chain that takes any; never to plain text that nobody chose.
+
+    False: it does not come back as it was given (a member that goes before has another one), and was removed.
+    """
     for member in ring.backends if _is(ring, "chainer") else [ring]:
         if not chosen and any("plaintext" in kind.__name__.lower() for kind in type(member).__mro__):
             raise PermissionError(f"{_named(member)} is a file of plain text, and nobody chose it")
         with contextlib.suppress(NotImplementedError):  # one that only reads
             member.set_password(service, user, secret.reveal())
-            return
+            kept = _secret(ring.get_password(service, user))
+            if kept != secret and _secret(member.get_password(service, user)) is not None:
+                member.delete_password(service, user)
+            return kept == secret
     raise NotImplementedError
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 import threading
+import time
 
 from keyring.backend import KeyringBackend
 from keyring.errors import InitError, KeyringLocked
@@ -29,6 +30,14 @@ class InMemory(KeyringBackend):
 
     def delete_password(self, service, username):
         del self.kept[service, username]
+
+
+class Slow(InMemory):
+    """Gives others time."""
+
+    def get_password(self, service, username):
+        time.sleep(0.001)
+        return super().get_password(service, username)
 
 
 class Failing(InMemory):

@@ -130,6 +130,12 @@ def test_names_that_share_a_variable(call, profiles):
     assert "'etl@db.1' and 'etl@db-1' share" in result.stderr
 
 
+def test_a_url_in_a_wrong_place_of_the_command_line(call):
+    for words in (("profile", "list"), ("gc",), ("profile", "show"), (), ("plugins",)):
+        done = subprocess.run([*COMMAND[:-1], *words, "x://u:hunter2@h/db"], capture_output=True, text=True)
+        assert done.returncode == 2 and "hunter2" not in done.stdout + done.stderr, words
+
+
 def test_a_variable_goes_before(call, monkeypatch):
     monkeypatch.setenv("D6TSTORE_WAREHOUSE_PASSWORD", "hunter2")
     result = call("credentials", "set", "warehouse", "--stdin", stdin="other")

@@ -227,6 +227,29 @@ def test_no_object_holds_what_was_handed_out(keyring):
     assert [type(r) for r in gc.get_referrers(*held) if r is not held] == [list]
 
 
+def test_a_guard_that_ends_in_another_thread(monkeypatch):
+    monkeypatch.setenv("D6TSTORE_READER_PASSWORD", "hunter2-reader")
+    credentials = Credentials("reader")
+
+    def batches(fail):
+        with credentials.guard():
+            text = credentials.get().reveal()
+            yield 1
+            if fail:
+                raise RuntimeError(text)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for fail in (False, True):
+            reader = batches(fail)
+            next(reader)
+            if not fail:
+                pool.submit(reader.close).result()
+                continue
+            with pytest.raises(ForeignError) as caught:
+                pool.submit(next, reader).result()
+            assert "hunter2" not in str(caught.value) and caught.value.__context__ is None
+
+
 def test_a_connection_that_another_thread_makes_later(monkeypatch):
     monkeypatch.setenv("D6TSTORE_POOLED_PASSWORD", "hunter2-pooled")
     monkeypatch.setenv("D6TSTORE_POOLED_WRITER_PASSWORD", "hunter2-writer")

@@ -69,7 +69,10 @@ UNTOUCHED = [
     "data", "./data", "~/data", "C:/x", "C:\\x\\y", "\\\\server\\share", "/a@b:c", "sqlite:///x.db", "file:///a/b",
     "memory://", "s3://bucket/key@version", "https://host:8080/path", "http://[::1]:80/x@y", "x://h?", "x://h#", "x://",
     "gs://b/a=1/b=2?c", "sqlite://", "u:p", "postgresql://h1:1,h2:2/db", "https://h/p?sort_key=a&partition_key=b",
-    "zip://a.csv::https://h/x", "/data/12:30@home", "simplecache::s3://b/k", "C:/a@b",
+    "zip://a.csv::https://h/x", "/data/12:30@home", "simplecache::s3://b/k", "C:/a@b", "/x y/Basic training", "C:\\Basic training",
+    "/mnt/Visual Basic projects", "s3://b/basic structures/x", "/lake/token=5", "s3://b/p/token=5/x.parquet",
+    "/data/model=svm,token=1-5f1c", "github://org:repo@main/path", 
+    "https://h/p?page_token=abc&x=1",
 ]  # fmt: skip
 
 
@@ -132,8 +135,10 @@ def test_different_users_have_different_names():
         " memory://u:hunter2@h", "memory:/u:hunter2@h", "//u:hunter2@h", "u:hunter2@h/db", ":hunter2@h",
         "mailto:hunter2@b",
         "jdbc:x://h;password=hunter2", "x://AccountName=a;AccountKey=hunter2", "x://u%3Ahunter2@h", "x://db:80@x:hunter2",
-        "x://u:hunter2@h1,v:more@h2", "https://ghp_hunter2hunter2hunter2hunter2@h", "x://h/Bearer hunter2hunter2",
-        "zip://a::https://u:hunter2/more@h",
+        "x://u:hunter2@h1,v:more@h2", "https://ghp_hunter2hunter2hunter2hunter2@h", "Bearer hunter2hunter2",
+        "zip://a::https://u:hunter2/more@h", '"x://u:hunter2@h"', "URL=x://u:hunter2@h/db", "\ufeffx://u:hunter2@h",
+        "x//u:hunter2@h", "https://proxy/http://u:hunter2@h/x", "x:///u:hunter2@h/db", "host=h client_secret=hunter2",
+        "UID=u;secret_key=hunter2", "X-Api-Key: hunter2", "x://h;client_secret=hunter2",
     ],
 )  # fmt: skip
 def test_a_secret_in_a_wrong_form_is_refused_and_not_shown(url):
@@ -199,7 +204,11 @@ def test_keys_of_other_things(key):
         ({"key_file": "-----BEGIN RSA PRIVATE KEY-----hunter2"}, "key_file", "password"),
         ({"headers": {"X": "Bearer hunter2hunter2"}}, "headers.X", "password"),
         ({"cs": "AccountName=a;AccountKey=hunter2"}, "cs", "password"),
-        ({"params": [["password", "hunter2"]]}, "params[0][1]", "password"),
+        ({"auth": ["u", "hunter2"]}, "auth", "password"),
+        ({"auth": "u:hunter2"}, "auth", "password"),
+        ({"headers": ["X-Api-Key: hunter2"]}, "headers[0]", "password"),
+        ({"sas": "sv=1&sig=hunter2"}, "sas", "password"),
+        ({"params": [["password", "hunter2"]]}, "params[0]", "password"),
         ({"urls": {"x://u:hunter2@h"}}, "urls[0]", "password"),
         ({"dsn": b"host=h password=hunter2"}, "dsn", "password"),
         ({"hosts": {"x://u:hunter2@h": 1}}, "a key of hosts", "password"),
@@ -220,6 +229,13 @@ def test_credentials_of_one_host_are_not_sent_to_another():
     for name in ("warehouse", "me@db.evil.com", "me@DB.evil.com:99", "etl@db.evil.com:5432"):
         assert at.credentials(name).name == name
     assert split("x://etl@[::1]:5432").credentials("a@::1:5432").name == "a@::1:5432"
+    for url, options in (("x:///db?host=evil.com", {}), ("x://db.example.com/?hostaddr=6.6.6.6", {}),
+                         ("x://db.example.com/", {"endpoint_url": "http://evil.com"})):  # fmt: skip
+        with pytest.raises(CredentialsError, match="are those of another host"):
+            split(url).credentials("etl@db.example.com", options=options)
+    with pytest.raises(CredentialsError, match="are those of another host"):
+        split("x://etl@db.example.com/?host=evil.com").credentials()
+    assert split("x:///db?host=/run/socket").credentials("me@h").name == "me@h"
     assert split("/folder").credentials("me@example.com").name == "me@example.com"
 
 
@@ -240,6 +256,10 @@ def test_what_a_message_shows_of_a_text():
 
 
 def test_options_without_secrets():
+    refuse_secrets(
+        {"columns": ["key", "value"], "token": "anon", "max_tokens": 100, "comment": "basic statistics"}, None
+    )
+    refuse_secrets({"token": "/home/me/key.json", "auth": "iam", "index": ["key", "date"], "store_token": "true"}, None)
     options = {"use_token": True, "password": "", "token": None, "secret": {}, "a": ["x://u@h", 3], "s": {"n": 1.5}}
     refuse_secrets(options, None)
     assert list(secrets_in(options)) == []

@@ -349,13 +349,16 @@ def test_a_url_where_the_name_of_a_profile_belongs(write, monkeypatch):
     monkeypatch.setenv("D6TSTORE_PROFILE", "memory://u:hunter2@h")
     with pytest.raises(ProfileError) as caught:
         d6tstore.open()
-    assert "there is no profile 'memory://u@h'" in str(caught.value)
+    assert "there is no profile 'memory://u@h'" in str(caught.value) and "hunter2" not in str(caught.value)
 
 
 def test_what_only_sounds_like_a_secret(write):
     write('[profiles.prod]\nurl = "memory://"\ncredentials = "token"\nwrite_credentials = "secret_key"\n'
           'options = {use_token = true, password = ""}\npipes.p = {url = "/x", credentials = "password"}')  # fmt: skip
     assert profiles.load("prod").profile.pipes["p"].credentials == "password"
+    write("[profiles.prod]\nurl = '${PWD}/data'\n[profiles.prod.backends.tokens]\nurl = './t'\noptions = {token = 'anon'}\n"
+          "[profiles.prod.pipes.key]\nurl = './k'\noptions = {columns = ['key', 'value']}")  # fmt: skip
+    assert sorted(profiles.load("prod").profile.places()) == ["backend tokens", "default", "pipe key"]
 
 
 def test_names_of_credentials_reach_the_backend(write):

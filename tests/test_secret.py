@@ -455,10 +455,26 @@ def test_cycles_and_long_chains_end():
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_ctrl_c_stays_what_it_is_alone(kind):
     exc = raised(kind, cause=raised(FOREIGN["attribute"]))
-    assert cleaned(exc, [Secret(TEXT)]) is exc
-    assert exc.args == (MASK,)
-    assert len(every(exc)) == 1
-    assert_clean(exc)
+    exc.add_note(TEXT)
+    new = cleaned(exc, [Secret(TEXT)])
+    assert type(new) is kind and len(every(new)) == 1 and not hasattr(new, "__notes__")
+    assert new.args == ((MASK,) if kind is SystemExit else ())
+    assert_clean(new)
+
+
+def test_what_ends_a_program_keeps_nothing_else():
+    assert cleaned(SystemExit(3), []).code == 3 and cleaned(SystemExit(), []).code is None
+    assert cleaned(SystemExit(TEXT), [Secret(TEXT)]).code == MASK
+
+    class Strange(BaseException):
+        dsn = TEXT
+
+        def __str__(self):
+            return self.dsn
+
+    for exc in (Strange(), BaseExceptionGroup("m", [KeyboardInterrupt(TEXT), ValueError(TEXT)])):
+        new = cleaned(exc, [Secret(TEXT)])
+        assert type(new) is ForeignError and TEXT not in str(new)
 
 
 def test_without_secrets_frames_go_all_the_same():

@@ -19,6 +19,7 @@ import keyring as package
 import keyring_faulty
 import keyring_file
 import pytest
+from keyring.backends.chainer import ChainerBackend
 from keyring.backends.fail import Keyring as NoKeyring
 from keyring_faulty import SECRET
 
@@ -350,6 +351,30 @@ def test_a_time_limit_that_is_none(text, monkeypatch):
     monkeypatch.setenv("D6TSTORE_KEYRING_TIMEOUT", text)
     with pytest.raises(CredentialsError, match=f"D6TSTORE_KEYRING_TIMEOUT='{text}' must be a number of seconds"):
         vault.get("w", "password")
+
+
+def test_names_that_are_kept_at_once_are_all_known(active):
+    from concurrent.futures import ThreadPoolExecutor
+
+    active(keyring_faulty.Slow())
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: vault.put(f"n{n}", "password", Secret("x")), range(20)))
+    assert vault.names() == {(f"n{n}", "password") for n in range(20)}
+
+
+def test_a_chain_whose_first_member_only_reads(active):
+    chain = ChainerBackend()
+    first, second = keyring_faulty.ReadOnly(), keyring_faulty.InMemory()
+    type(chain).backends, before = [first, second], type(chain).__dict__["backends"]
+    try:
+        active(chain)
+        vault.put("other", "password", Secret("new"))
+        assert vault.get("other", "password") == Secret("new")
+        with pytest.raises(CredentialsError, match="nothing is kept"):
+            vault.put("w", "password", Secret("new"))  # of which the first one has another
+        assert ("d6tstore:w", "password") not in second.kept
+    finally:
+        type(chain).backends = before
 
 
 def test_threads_ask_at_once(keyring):
