@@ -22,7 +22,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from d6tstore import context, errors, tasks
+from d6tstore import context, db, errors, tasks
 from d6tstore.parameters import (
     BoolParameter,
     ChoiceParameter,
@@ -60,9 +60,9 @@ __all__ = [
     "Backend", "BoolParameter", "ChoiceParameter", "DateParameter", "DatetimeParameter", "DictParameter",
     "EnumParameter", "Explanation", "FloatParameter", "Format", "IntParameter", "ListParameter", "Parameter",
     "PathFormat", "PathParameter", "Plan", "Record", "Report", "State", "Store", "StrParameter", "TableBackend",
-    "TableFormat", "Target", "Task", "TupleParameter", "accept", "compare", "errors", "gc", "grid", "init",
+    "TableFormat", "Target", "Task", "TupleParameter", "accept", "compare", "db", "errors", "gc", "grid", "init",
     "invalidate_all", "invalidate_downstream", "invalidate_orphans", "invalidate_upstream", "open", "preview",
-    "requires", "run", "tasks", "use", "verify", "why",
+    "requires", "run", "sql", "tasks", "use", "verify", "why",
 ]  # fmt: skip
 
 _LAZY = {
@@ -99,7 +99,7 @@ def init(url: Any = None, **options: Any) -> Store:
     from d6tstore import config
 
     try:
-        chosen = config.open(url, **options)
+        chosen = config.open(url, **options).naming(context.named)
     finally:
         del url, options  # a traceback with locals would show a secret that stands in them
     context.set_default(chosen)
@@ -159,6 +159,11 @@ def invalidate_orphans(tasks: Any) -> list[str]:
 def gc(dry_run: bool = False, older_than: float = 24 * 3600.0) -> Any:
     """Remove what nothing refers to and is older than so many seconds; see `Store.gc`."""
     return context.current().gc(dry_run, older_than)
+
+
+def sql(query: str, /, *, params: Any = None, as_: str = "pandas", **relations: Any) -> Any:
+    """Ask the database that holds results as tables; see `Store.sql`."""
+    return context.current().sql(query, params=params, as_=as_, **relations)
 
 
 def verify(tasks: Any = None) -> Any:

@@ -215,6 +215,21 @@ class TableBackend(Backend):
     ) -> pa.RecordBatchReader:
         """A table or the part of it that is asked for, in row order. Raises NotFound, Denied."""
 
+    def query(self, query: str, tables: Mapping[str, str], params: Mapping[str, Any]) -> pa.RecordBatchReader:
+        """Rows of a query of the user's, which can change nothing.
+
+        Args:
+            query: SQL, with `{name}` for a table and `:name` for a value.
+            tables: keys of tables by name.
+            params: values by name.
+
+        Raises:
+            SelectionError: the query names a table that is not given.
+            NotFound, Denied, BackendError: the database refuses it.
+            Unsupported: this backend has no query language; the default.
+        """
+        raise Unsupported(f"{self!r} cannot be asked in SQL. Load the results.")
+
 
 def check_key(key: str) -> str:
     """Refuse a key that could leave its root or that some file system cannot hold.

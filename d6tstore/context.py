@@ -15,9 +15,11 @@ from d6tstore.errors import NotInitialised
 
 if TYPE_CHECKING:
     from d6tstore.attempt import Attempt
+    from d6tstore.backend import Backend
     from d6tstore.store import Store
 
 _default: Store | None = None
+named: dict[str, Backend] = {}  # further backends of this process, for every store that `init` makes
 _store: ContextVar[Store | None] = ContextVar("d6tstore_store", default=None)
 attempt: ContextVar[Attempt | None] = ContextVar("d6tstore_attempt", default=None)
 
@@ -26,6 +28,12 @@ def set_default(store: Store | None) -> None:
     """Make `store` the default of this process (None: no default)."""
     global _default
     _default = store
+
+
+def rename() -> None:
+    """Give the default store what is in `named`."""
+    if _default is not None:
+        set_default(_default.naming(named))
 
 
 def current() -> Store:

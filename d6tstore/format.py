@@ -101,6 +101,8 @@ class TableFormat(Format):
 
     frame: ClassVar[str] = "pandas"
     """Kind of the frames: `pandas`, `polars` or `arrow`."""
+    only_tables: ClassVar[bool] = False
+    """True if a frame that the backend cannot hold as a table is refused, in the place of being stored as bytes."""
 
     @abstractmethod
     def dump_table(self, batches: pa.RecordBatchReader, file: BinaryIO) -> None:

@@ -77,6 +77,8 @@ class Repository:
         try:
             return self.named[name]
         except KeyError:
+            if name == "db":
+                raise UsageError(f"{who} is a table of a database: choose that with d6tstore.db.init(url).") from None
             raise UsageError(
                 f"{who}: backend {name!r} is not one of {', '.join(sorted(self.named))}. "
                 f"Name it: d6tstore.init(..., backends={{{name!r}: url}})."

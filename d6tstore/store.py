@@ -7,9 +7,10 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from d6tstore import context, explain, maintenance
+from d6tstore import context, explain, maintenance, querying
 from d6tstore.by_hand import ByHand, refuse_inside_run
 from d6tstore.engine import Run
 from d6tstore.errors import NeverRun, UsageError
@@ -26,6 +27,8 @@ from d6tstore.task import Task, newest
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from d6tstore.backend import Backend
 
 
 class Store:
@@ -44,6 +47,11 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Store, (self.repository,)
+
+    def naming(self, backends: Mapping[str, Backend]) -> Store:
+        """The same store with further backends by name, unless it has them of its own by `backends=`."""
+        named = {**self.repository.named, **backends}
+        return Store(replace(self.repository, named=named)) if backends else self
 
     # -------------------------------------------------------------------- run
 
@@ -264,6 +272,33 @@ class Store:
             (a metric named as a parameter gets the suffix `_metric`), `state`, `seconds`, `rows`, `bytes`.
         """
         return explain.compare(self, list(flatten(tasks)))
+
+    def sql(
+        self, query: str, /, *, params: Mapping[str, Any] | None = None, as_: str = "pandas", **relations: Any
+    ) -> Any:
+        """Ask the database that holds results as tables. Nothing can be changed by it.
+
+        Args:
+            query: one SELECT, where `{name}` stands for a table (write other braces twice) and `:name` for a value
+                of `params`.
+            params: values, which the driver quotes.
+            as_: `"pandas"`, `"polars"` or `"arrow"`.
+            **relations: tasks with one output, or targets, by the names in the query; all on one database. Their
+                results are those of the records, complete or not.
+
+        Returns:
+            A frame. Numbers of the SQL type numeric are float64, UUIDs and JSON are text.
+
+        Raises:
+            NeverRun: a task has no result.
+            SelectionError: a result is no table, the query names one that is not given, or they lie in several places.
+            BackendError: the database refuses the query.
+
+        Example:
+            >>> d6tstore.sql("select sum(price) from {prices} where day > :day", prices=Prices(),
+            ...              params={"day": 3})  # doctest: +SKIP
+        """
+        return querying.ask(self.repository, query, params or {}, as_, relations)
 
     def close(self) -> None:
         """Release what the backends hold open."""

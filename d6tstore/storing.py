@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from d6tstore import content
 from d6tstore.backend import Backend, TableBackend
-from d6tstore.errors import BackendError, FormatError
+from d6tstore.errors import BackendError, FormatError, Unsupported
 from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.frames import stream
 from d6tstore.record import Output
@@ -69,23 +69,31 @@ def _store_frame(
     backend: Backend, format: TableFormat, name: str, frame: Any, key: Callable[[str], str], old: Output | None
 ) -> Output:
     """A native table where the backend takes it, else bytes. What comes in parts is hashed as it goes by."""
-    schema, note = frame.schema, ""
+    schema, note = frame.schema, "it holds no tables"
     if old is not None and hasattr(frame, "num_rows"):  # all is there: perhaps nothing need be written
         digest = content.of_table(frame)
         if _same(backend, old, digest, name):
             return _again(old, digest, frame.num_rows, schema)
-    hashed = _Hashed(frame)
     if isinstance(backend, TableBackend):
         refusal = backend.accepts(schema)
         if refusal is None:
-            new = key("")
-            hashed.give_to(lambda batches: backend.write_table(new, batches))
-            digest, rows = hashed.digest()
-            if old is not None and _same(backend, old, digest, name):
-                backend.delete(new)
-                return _again(old, digest, rows, schema)
-            return Output(new, name, digest, rows=rows, schema=encode_schema(schema), table=True)
+            try:
+                return _store_table(backend, name, frame, key(""), old)
+            except Unsupported as exc:  # for its values, not its schema
+                if not hasattr(frame, "num_rows"):
+                    raise FormatError(
+                        f"{backend!r} holds no table of this frame: {exc}. It came in parts, which are gone now; in "
+                        "one piece (read_all(), pd.concat, collect()) it is stored as bytes. Or change those values."
+                    ) from exc
+                refusal = str(exc)
         note = refusal
+    if format.only_tables:
+        raise FormatError(
+            f"{backend!r} cannot hold it as a table: {note}. Choose a database (d6tstore.db.init), change the frame, "
+            "or use a task class that may store bytes (TaskPqPandas)."
+        )
+    note = note if isinstance(backend, TableBackend) else ""
+    hashed = _Hashed(frame)
     with Spool(backend) as spool:
         hashed.give_to(lambda batches: _dump(format, batches, spool, backend))
         digest, rows = hashed.digest()
@@ -95,6 +103,17 @@ def _store_frame(
         new = key(format.suffix)
         backend.write(new, spool.take())
     return Output(new, name, digest, checksum, size, rows, encode_schema(schema), note=note)
+
+
+def _store_table(backend: TableBackend, name: str, frame: Any, key: str, old: Output | None) -> Output:
+    """A native table. Raises Unsupported: values that the backend does not hold."""
+    hashed = _Hashed(frame)
+    hashed.give_to(lambda batches: backend.write_table(key, batches))
+    digest, rows = hashed.digest()
+    if old is not None and _same(backend, old, digest, name):
+        backend.delete(key)
+        return _again(old, digest, rows, frame.schema)
+    return Output(key, name, digest, rows=rows, schema=encode_schema(frame.schema), table=True)
 
 
 def _again(old: Output, digest: str, rows: int, schema: pa.Schema) -> Output:

@@ -42,6 +42,9 @@ __all__ = [
     "TaskPqPandas",
     "TaskPqPolars",
     "TaskPyTorch",
+    "TaskSQLArrow",
+    "TaskSQLPandas",
+    "TaskSQLPolars",
     "TaskText",
     "grid",
 ]
@@ -141,6 +144,27 @@ class TaskJson(Task):
     """Dicts, lists, text, numbers, as JSON."""
 
     format = "json"
+
+
+class TaskSQLPandas(Task):
+    """pandas frames, always tables of the database that `d6tstore.db.init` chose."""
+
+    format = "sql"
+    backend = "db"
+
+
+class TaskSQLPolars(Task):
+    """polars frames, always tables of that database."""
+
+    format = "sql-polars"
+    backend = "db"
+
+
+class TaskSQLArrow(Task):
+    """Arrow tables, always tables of that database."""
+
+    format = "sql-arrow"
+    backend = "db"
 
 
 class TaskText(Task):

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import secrets
-import time
-import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore import record as records_
 from d6tstore.backend import Entry, TableBackend, check_key
 from d6tstore.credentials import Credentials
-from d6tstore.errors import BackendError, NotFound, Unsupported
+from d6tstore.errors import BackendError, NotFound
 from d6tstore.record import Record
-from d6tstore_plugins.sql import layout, tables, url as urls
-from d6tstore_plugins.sql.catalogue import CHUNK, Catalogue
+from d6tstore_plugins.sql import layout, queries, tables, views
+from d6tstore_plugins.sql import url as urls
+from d6tstore_plugins.sql.catalogue import Catalogue, quoted
 from d6tstore_plugins.sql.connections import Connections
+from d6tstore_plugins.sql.errors import Dependent
+from d6tstore_plugins.sql.locks import Locks, refuse_pooler
+from d6tstore_plugins.sql.objects import Objects
+
+
+class BackendWarning(UserWarning):
+    """Something for people is not up to date. All results are whole."""
 
 
 class PostgresBackend(TableBackend):
@@ -45,6 +51,7 @@ class PostgresBackend(TableBackend):
     def open(cls, url: str, credentials: Credentials | None = None, **options: Any) -> PostgresBackend:
         """See `Backend.open`."""
         backend = cls(url, credentials=credentials, **options)
+        refuse_pooler(backend._connections, repr(backend))
         with backend._connections.transaction() as connection:
             backend._catalogue.prepare(connection, repr(backend))
         return backend
@@ -52,7 +59,8 @@ class PostgresBackend(TableBackend):
     def _open(self) -> None:
         self._connections = Connections(self._address.url, self._credentials, repr(self))
         self._catalogue = Catalogue(self._address.schema)
-        self._objects, self._chunks = self._catalogue.objects, self._catalogue.chunks
+        self._objects = Objects(self._catalogue)
+        self._locks = Locks(self._connections, self._catalogue.claims)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.url, self._address.schema, self._credentials)
@@ -68,17 +76,8 @@ class PostgresBackend(TableBackend):
 
     def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The bytes of those that exist, in one query."""
-        return {key: data for key, data in self._read(self._objects.c.key == sa.any_(_array(keys)))}
-
-    def _read(self, which: Any) -> Iterator[tuple[str, bytes]]:
-        objects, chunks = self._objects, self._chunks
-        query = sa.select(objects.c.key, objects.c.version, objects.c.size, objects.c.data)
         with self._connections.transaction() as connection:
-            for key, version, size, data in connection.execute(query.where(which, objects.c.relation.is_(None))):
-                if size > CHUNK:
-                    rest = sa.select(chunks.c.data).where(chunks.c.version == version).order_by(chunks.c.number)
-                    data = b"".join([data, *connection.scalars(rest)])
-                yield key, bytes(data)
+            return dict(self._objects.read(connection, self._objects.those(keys)))
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Store an object in one transaction."""
@@ -90,76 +89,67 @@ class PostgresBackend(TableBackend):
             check_key(key)
         with self._connections.transaction() as connection:
             for key, data in items.items():
-                self._put(connection, key, data)
+                self._objects.write(connection, key, data)
         for data in items.values():
             if isinstance(data, Path):
                 data.unlink()
 
-    def _put(self, connection: sa.Connection, key: str, data: bytes | Path) -> None:
-        version = uuid.uuid4()
-        first, *rest = _pieces(data)
-        size = len(first)
-        for number, piece in enumerate(rest, 1):
-            size += len(piece)
-            connection.execute(self._chunks.insert().values(version=version, number=number, data=piece))
-        self._replace(connection, key, version=version, size=size, data=first)
-
-    def _replace(self, connection: sa.Connection, key: str, **values: Any) -> None:
-        """The row of an object; what it was before is removed in the same transaction."""
-        self._remove(connection, key, keep=True)
-        row = {"data": None, "relation": None, "arrow": None, **values, "modified": sa.func.clock_timestamp()}
-        insert = pg.insert(self._objects).values(key=key, **row)
-        connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_=row))
-
     def delete(self, key: str) -> None:
-        """Remove an object."""
+        """Remove an object. Raises BackendError: somebody's view depends on its table."""
         check_key(key)
-        with self._connections.transaction() as connection:
-            self._remove(connection, key)
+        try:
+            self._delete(key)
+        except Dependent:
+            self._show(key.partition("/")[0])  # our own view may show it still
+            self._delete(key)
+        if family := _family(key):
+            self._show(family)
 
-    def _remove(self, connection: sa.Connection, key: str, keep: bool = False) -> None:
-        objects = self._objects
-        query = sa.select(objects.c.version, objects.c.size, objects.c.relation).where(objects.c.key == key)
-        for version, size, relation in connection.execute(query.with_for_update()).all():
-            if relation is not None:
-                connection.execute(sa.schema.DropTable(tables.named(relation, self._address.schema), if_exists=True))
-            if size > CHUNK:
-                connection.execute(self._chunks.delete().where(self._chunks.c.version == version))
-            if not keep:
-                connection.execute(objects.delete().where(objects.c.key == key))
+    def _delete(self, key: str) -> None:
+        with self._connections.transaction() as connection:
+            self._objects.delete(connection, key)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Objects by the beginning of their key."""
-        return iter(self._entries(self._objects.c.key.startswith(prefix, autoescape=True)))
+        with self._connections.transaction() as connection:
+            return iter(self._objects.entries(connection, self._objects.under(prefix)))
 
     def stat(self, keys: Iterable[str]) -> dict[str, Entry]:
         """The entries of those that exist, in one query."""
-        return {entry.key: entry for entry in self._entries(self._objects.c.key == sa.any_(_array(keys)))}
-
-    def _entries(self, which: Any) -> Sequence[Entry]:
-        objects = self._objects
-        modified = sa.cast(sa.extract("epoch", objects.c.modified), sa.Double)
-        query = sa.select(objects.c.key, objects.c.size, objects.c.version, modified).where(which)
         with self._connections.transaction() as connection:
-            return [Entry(key, size, str(version), at) for key, size, version, at in connection.execute(query)]
+            return {entry.key: entry for entry in self._objects.entries(connection, self._objects.those(keys))}
 
     def publish(self, record: Record, previous: Record | None = None) -> None:
-        """Make a record the result of its task, in one transaction with its history."""
+        """Make a record the result of its task, in one transaction with its history; then show it to people."""
         items = {} if previous is None else {previous.history_key: records_.encode(previous)}
         self.write_many({**items, record.key: records_.encode(record)})
+        if any(output.table for each in (record, previous) if each for output in each.outputs.values()):
+            self._show(record.family)
+
+    def _show(self, family: str) -> None:
+        """Bring the views of a family up to date; what fails costs no result."""
+        try:
+            with self._connections.transaction() as connection:
+                views.refresh(connection, self._catalogue, family)
+        except BackendError as exc:
+            warnings.warn(str(exc), BackendWarning, stacklevel=3)
 
     def records(self, family: str) -> Iterator[tuple[str, bytes]]:
         """Current records of a family, in one query."""
         prefix = records_.record_key(family, "").removesuffix(".json")
-        return iter(list(self._read(self._objects.c.key.startswith(prefix, autoescape=True))))
+        with self._connections.transaction() as connection:
+            return iter(list(self._objects.read(connection, self._objects.under(prefix))))
 
     def uri(self, key: str) -> str:
         """The relation of a table; of all else the URL with the key."""
-        query = sa.select(self._objects.c.relation).where(self._objects.c.key == key)
-        with self._connections.transaction() as connection:
-            relation = connection.scalar(query)
-        quote = pg.dialect().identifier_preparer.quote
-        return f"{quote(self._address.schema)}.{quote(relation)}" if relation else f"{self.url}#{key}"
+        relation = self._row(key, self._catalogue.objects.c.relation)
+        return (
+            f"{quoted(self._address.schema)}.{quoted(relation[0])}" if relation and relation[0] else f"{self.url}#{key}"
+        )
+
+    def claim(self, key: str, info: Mapping[str, str]) -> AbstractContextManager[None]:
+        """An advisory lock: gone with the process that held it, however it died."""
+        return self._locks.held(key, info)
 
     # ------------------------------------------------------------------- tables
 
@@ -173,13 +163,13 @@ class PostgresBackend(TableBackend):
         relation = _relation(key)
         with self._connections.bulk() as bulk:
             described = tables.write(bulk, relation, self._address.schema, batches)
-            old = bulk.rows(sa.select(self._objects.c.relation).where(self._objects.c.key == key).with_for_update())
+            objects = self._catalogue.objects
+            old = bulk.rows(sa.select(objects.c.relation).where(objects.c.key == key).with_for_update())
             row = {
                 "size": 0, "relation": relation, "arrow": described, "data": None, "version": sa.func.gen_random_uuid(),
                 "modified": sa.func.clock_timestamp(),
             }  # fmt: skip
-            insert = pg.insert(self._objects).values(key=key, **row)
-            bulk.execute(insert.on_conflict_do_update(index_elements=["key"], set_=row))
+            bulk.execute(self._objects.put(key, row))
             for replaced in old:
                 if replaced["relation"] is not None:
                     bulk.execute(sa.schema.DropTable(tables.named(replaced["relation"], self._address.schema)))
@@ -192,11 +182,9 @@ class PostgresBackend(TableBackend):
         limit: int | None = None,
     ) -> pa.RecordBatchReader:
         """A table, or a part of it, in the order of its rows."""
-        query = sa.select(self._objects.c.relation, self._objects.c.arrow).where(self._objects.c.key == check_key(key))
-        tried = None
+        objects, tried = self._catalogue.objects, None
         while True:
-            with self._connections.transaction() as connection:
-                row = connection.execute(query).first()
+            row = self._row(key, objects.c.relation, objects.c.arrow)
             if row is None or row.relation is None:
                 there = "is bytes, no table" if row else "is not there"
                 raise NotFound(f"{key!r} {there} in {self!r}. Run its task again.")
@@ -208,29 +196,29 @@ class PostgresBackend(TableBackend):
                     raise
                 tried = row.relation
 
+    def query(self, query: str, tables: Mapping[str, str], params: Mapping[str, Any]) -> pa.RecordBatchReader:
+        """Rows of a query of the user's, in a transaction that can change nothing."""
+        return queries.run(self._connections, query, {name: self.uri(key) for name, key in tables.items()}, params)
+
+    def _row(self, key: str, *columns: Any) -> Any:
+        query = sa.select(*columns).where(self._catalogue.objects.c.key == check_key(key))
+        with self._connections.transaction() as connection:
+            return connection.execute(query).first()
+
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
+        self._locks.close()
         self._connections.close()
 
 
-def _array(keys: Iterable[str]) -> Any:
-    return sa.literal([check_key(key) for key in keys], pg.ARRAY(sa.Text))
-
-
-def _pieces(data: bytes | Path) -> Iterator[bytes]:
-    if isinstance(data, bytes):
-        yield data[:CHUNK]
-        for start in range(CHUNK, len(data), CHUNK):
-            yield data[start : start + CHUNK]
-        return
-    with data.open("rb") as file:
-        yield file.read(CHUNK)
-        while piece := file.read(CHUNK):
-            yield piece
+def _family(key: str) -> str | None:
+    """The family of a current record; None if the key is of anything else."""
+    before = f"{records_.ROOT}records/"
+    return key.removeprefix(before).partition("/")[0] if key.startswith(before) else None
 
 
 def _relation(key: str) -> str:
     """A name that a person recognises, and that was never used before."""
-    first, *_, last = ["", *key.split("/")]
-    words = re.sub(r"[^a-z0-9]+", "_", f"{key.split('/')[0]}_{last.rpartition('-')[0] or last}".lower()).strip("_")
+    first, last = key.split("/")[0], key.split("/")[-1]
+    words = re.sub(r"[^a-z0-9]+", "_", f"{first}_{last.rpartition('-')[0] or last}".lower()).strip("_")
     return f"{words[:46]}_{secrets.token_hex(8)}" if words else f"t_{secrets.token_hex(8)}"

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore.errors import BackendError
 
+_PREPARER: Any = pg.dialect().identifier_preparer  # type: ignore[no-untyped-call]
 VERSION = 1
 CHUNK = 16 << 20  # bytes of an object in one row; larger ones have several
+LISTING = "results"
+OURS = "d6tstore: "
+"""How the comments on what we made for people begin."""
 _LOCK = 0x6436_7473  # of migrations; "d6ts"
+
+
+def quoted(identifier: str) -> str:
+    """A name as it stands in SQL, whatever it is.
+
+    Example:
+        >>> quoted('a"b')
+        '"a""b"'
+    """
+    return str(_PREPARER.quote_identifier(identifier))
+
+
+def define(connection: sa.Connection, statement: str) -> None:
+    """Run statements that make or change something, as they stand: without parameters, whatever signs are in them."""
+    with connection.connection.cursor() as cursor:  # type: ignore[attr-defined]  # DBAPI does not promise it
+        cursor.execute(statement)
 
 
 class Catalogue:
@@ -30,10 +52,18 @@ class Catalogue:
             sa.Column("key", key, primary_key=True),
             sa.Column("size", sa.BigInteger, nullable=False),
             sa.Column("version", sa.Uuid, nullable=False, server_default=sa.func.gen_random_uuid()),
-            sa.Column("modified", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+            sa.Column(
+                "modified", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()
+            ),
             sa.Column("relation", sa.Text),
             sa.Column("arrow", sa.LargeBinary),  # schema of the frame, with the categories of its columns
             sa.Column("data", sa.LargeBinary),
+        )
+        self.claims = sa.Table(
+            "d6tstore_claims",
+            metadata,
+            sa.Column("key", key, primary_key=True),
+            sa.Column("info", pg.JSONB, nullable=False),
         )
         self.chunks = sa.Table(
             "d6tstore_chunks",
@@ -66,20 +96,33 @@ class Catalogue:
         connection.execute(self.layout.delete())
         connection.execute(self.layout.insert().values(version=VERSION))
 
-    def _version(self, connection: sa.Connection) -> int | None:
-        there = connection.scalar(sa.select(sa.func.to_regclass(self._quoted("d6tstore_layout"))))
-        return connection.scalar(sa.select(self.layout.c.version)) if there else None
+    @property
+    def listing(self) -> str:
+        """The view of all results, made from the records themselves."""
+        objects, view = (f"{quoted(self.schema)}.{quoted(name)}" for name in (self.objects.name, LISTING))
+        return (
+            f"CREATE VIEW {view} AS SELECT r.record->>'family' AS family, r.record->'params' AS parameters, "
+            "o.key AS output, t.relation, (o.value->>'rows')::bigint AS rows, "
+            "(r.record->>'time')::timestamptz AS time, "
+            "r.record->>'author' AS author, (r.record->>'seconds')::double precision AS seconds, "
+            "coalesce(r.record->'metrics', '{}') AS metrics, r.record->>'code' AS code, o.value->>'format' AS format, "
+            "o.value->>'key' AS key FROM (SELECT convert_from(data, 'UTF8')::jsonb AS record "
+            f"FROM {objects} WHERE starts_with(key, '.d6tstore/records/')) r, jsonb_each(r.record->'outputs') o "
+            f"LEFT JOIN {objects} t ON t.key = o.value->>'key'; "
+            f"COMMENT ON VIEW {view} IS '{OURS}all results; relation is the table of a frame'"
+        )
 
-    def _quoted(self, relation: str) -> str:
-        quote = pg.dialect().identifier_preparer.quote_identifier
-        return f"{quote(self.schema)}.{quote(relation)}"
+    def _version(self, connection: sa.Connection) -> int | None:
+        there = connection.scalar(sa.select(sa.func.to_regclass(f"{quoted(self.schema)}.{quoted(self.layout.name)}")))
+        return connection.scalar(sa.select(self.layout.c.version)) if there else None
 
 
 def _make(catalogue: Catalogue, connection: sa.Connection) -> None:
-    there = sa.select(sa.func.to_regnamespace(pg.dialect().identifier_preparer.quote_identifier(catalogue.schema)))
+    there = sa.select(sa.func.to_regnamespace(quoted(catalogue.schema)))
     if connection.scalar(there) is None:
         connection.execute(sa.schema.CreateSchema(catalogue.schema))
     catalogue.layout.metadata.create_all(connection)
+    define(connection, catalogue.listing)
 
 
 _STEPS = [_make]  # the n-th leads to layout n + 1

@@ -59,6 +59,15 @@ class Connections:
                     self._begin()
         return self._engine
 
+    def mapping(self) -> contextlib.AbstractContextManager[None]:
+        """Within it errors of drivers become ours."""
+        return mapping(self._place)
+
+    def lasting(self) -> sa.Connection:
+        """A connection that stays open, where each statement is a transaction; its user closes it."""
+        with self.mapping():
+            return self._here.connect().execution_options(isolation_level="AUTOCOMMIT")
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """A connection of SQLAlchemy within a transaction: all or nothing."""
@@ -138,7 +147,7 @@ class Bulk:
         params = {**(compiled.params or {}), "": None}
         bound = getattr(compiled, "_bind_processors", {})  # a statement that defines has none
         processed = {name: bound[name](params[name]) for name in bound}
-        with self._quoting.connection.cursor() as cursor:
+        with self._quoting.connection.cursor() as cursor:  # type: ignore[attr-defined]  # DBAPI does not promise it
             text: bytes = cursor.mogrify(str(compiled), {**params, **processed})
         return text.decode()
 

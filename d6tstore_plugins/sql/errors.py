@@ -7,10 +7,18 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg2
+import sqlalchemy as sa
+from adbc_driver_manager import Error as AdbcError
+
 from d6tstore.errors import BackendError, Denied, Unsupported
+
+ERRORS = (sa.exc.DBAPIError, sa.exc.InvalidRequestError, psycopg2.Error, AdbcError)
+"""What SQLAlchemy and the drivers raise."""
 
 _DENIED = ("28", "42501")  # invalid authorization; insufficient privilege
 _UNSUPPORTED = ("22", "54")  # data that a type does not hold (NUL, dates); too many columns, a row too big
+_DEPENDENT = "2BP01"
 _GONE = "42P01"  # undefined table
 _CURES = {
     "08": "Is the server running, and the host right?",
@@ -27,6 +35,10 @@ def state(exc: BaseException) -> str:
     return str(getattr(orig, "pgcode", None) or getattr(orig, "sqlstate", None) or "")
 
 
+class Dependent(BackendError):
+    """A view of somebody's depends on a table that is to go."""
+
+
 def is_gone(exc: BaseException) -> bool:
     """Is a table missing?"""
     return state(exc) == _GONE
@@ -35,18 +47,22 @@ def is_gone(exc: BaseException) -> bool:
 def mapped(exc: BaseException, place: str) -> BackendError:
     """Our error for one of a driver."""
     code = state(exc)
-    text = _text(exc)
-    if code.startswith(_DENIED) or "authentication failed" in text or "no password supplied" in text:
-        return Denied(f"{place} refuses: {text}. Ask for the rights, or correct user and credentials.")
+    said = text(exc)
+    if code.startswith(_DENIED) or "authentication failed" in said or "no password supplied" in said:
+        return Denied(f"{place} refuses: {said}. Ask for the rights, or correct user and credentials.")
     if code.startswith(_UNSUPPORTED):
-        return Unsupported(text)
-    if "does not exist" in text and "database" in text:
+        return Unsupported(said)
+    if code == _DEPENDENT:
+        views = ", ".join(dict.fromkeys(re.findall(r"(?:view|table|rule) (\S+) .*depends on", str(exc)))) or "something"
+        return Dependent(f"{place}: {said}: {views} depends on it. Drop or change that, and run gc again.")
+    if "does not exist" in said and "database" in said:
         code = "3D"
     cure = _CURES.get(code[:2] or "08", "Correct it, and run again; the previous result is whole.")
-    return BackendError(f"{place}: {text}. {cure}")
+    return BackendError(f"{place}: {said}. {cure}")
 
 
-def _text(exc: BaseException) -> str:
+def text(exc: BaseException) -> str:
+    """What the server or the driver says, in one line."""
     orig: Any = getattr(exc, "orig", None) or exc
     found = re.search(r"(?:ERROR|FATAL):\s*(.+)", str(orig)) or re.search(r"(.+)", str(orig))
     return found[1].strip().removesuffix(".") if found else type(orig).__name__
@@ -55,10 +71,7 @@ def _text(exc: BaseException) -> str:
 @contextlib.contextmanager
 def mapping(place: str) -> Iterator[None]:
     """Raise our errors in the place of those of drivers."""
-    import sqlalchemy as sa
-    from adbc_driver_manager import Error as AdbcError
-
     try:
         yield
-    except (sa.exc.DBAPIError, AdbcError, sa.exc.InvalidRequestError) as exc:
+    except ERRORS as exc:
         raise mapped(exc, place) from exc

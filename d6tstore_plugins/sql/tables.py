@@ -9,7 +9,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from pyarrow import types as is_
 
-from d6tstore.errors import BackendError, NotFound
+from d6tstore.errors import BackendError, NotFound, Unsupported
 from d6tstore_plugins.sql.connections import Bulk, Connections
 from d6tstore_plugins.sql.errors import is_gone
 from d6tstore_plugins.sql.filters import conditions
@@ -44,12 +44,18 @@ def write(bulk: Bulk, relation: str, db_schema: str, batches: pa.RecordBatchRead
                 first.append(batch.slice(0, 0))
             yield batch
 
-    bulk.copy_in(table, layout.encoded(pa.RecordBatchReader.from_batches(schema, seen())))
+    refused: list[Unsupported] = []
+    try:
+        bulk.copy_in(table, layout.encoded(pa.RecordBatchReader.from_batches(schema, seen()), refused))
+    except Exception:
+        if refused:
+            raise refused[0] from None
+        raise
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         for batch in first:
             writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 def read(

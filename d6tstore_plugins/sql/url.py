@@ -31,13 +31,17 @@ def parse(url: str, schema: str | None = None) -> Address:
     try:
         found = sa.make_url(url.replace("postgres://", "postgresql://", 1))
     except (sa.exc.ArgumentError, ValueError) as exc:
-        raise UsageError(f"{url!r} is no URL of a database: {exc}. Write postgresql://user@host:5432/database.") from exc
+        raise UsageError(
+            f"{url!r} is no URL of a database: {exc}. Write postgresql://user@host:5432/database."
+        ) from exc
     named = found.query.get("schema")
     if isinstance(named, tuple):
         raise UsageError(f"{url!r} names two schemas. Give one.")
     backend, _, driver = found.drivername.partition("+")
     if driver not in ("", "psycopg2"):
-        raise UsageError(f"{url!r}: the driver {driver!r} is not used here. Write {backend}://... or {backend}+psycopg2://...")
+        raise UsageError(
+            f"{url!r}: the driver {driver!r} is not used here. Write {backend}://... or {backend}+psycopg2://..."
+        )
     found = found.difference_update_query(["schema"]).set(drivername="postgresql+psycopg2", password=None)
     chosen = schema or named or SCHEMA
     if "\0" in chosen or len(chosen.encode()) > 63:

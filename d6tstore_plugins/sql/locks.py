@@ -1,0 +1,125 @@
+"""Claims as advisory locks of Postgres, all on one connection of the process: they go with it, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from d6tstore.errors import BackendError, Held
+from d6tstore_plugins.sql.connections import Connections
+
+
+class Locks:
+    """The claims that this process holds in one schema of a database.
+
+    Args:
+        connections: of the database.
+        claims: the table that says who holds which key; a row that is left of a dead process means nothing.
+    """
+
+    def __init__(self, connections: Connections, claims: sa.Table) -> None:
+        self._connections, self._claims = connections, claims
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._connection: sa.Connection | None = None
+        self._mine: dict[str, dict[str, str]] = {}  # a lock of Postgres is the connection's, whichever thread asks
+
+    @contextlib.contextmanager
+    def held(self, key: str, info: Mapping[str, str]) -> Iterator[None]:
+        """Hold a key. Raises Held: somebody else has it, another thread perhaps."""
+        if self._pid != os.getpid():
+            self._begin()
+        with self._lock:
+            if key in self._mine:
+                raise Held(f"{key} is being computed", info=self._mine[key])
+            connection = self._connected()
+            with self._connections.mapping():
+                if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(self._number(key)))):
+                    raise Held(f"{key} is being computed", info=self._holder(connection, key))
+                row = {"info": dict(info)}
+                insert = pg.insert(self._claims).values(key=key, **row)
+                connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_=row))
+            self._mine[key] = dict(info)
+        try:
+            yield
+        finally:
+            self._release(key)
+
+    def _release(self, key: str) -> None:
+        with self._lock:
+            self._mine.pop(key, None)
+            if self._connection is None:
+                return
+            with contextlib.suppress(sa.exc.DBAPIError):  # the connection is gone, and the lock with it
+                self._connection.execute(self._claims.delete().where(self._claims.c.key == key))
+                self._connection.scalar(sa.select(sa.func.pg_advisory_unlock(self._number(key))))
+
+    def _holder(self, connection: sa.Connection, key: str) -> dict[str, str]:
+        found = connection.scalar(sa.select(self._claims.c.info).where(self._claims.c.key == key))
+        return {str(name): str(value) for name, value in (found or {}).items()}
+
+    def _number(self, key: str) -> int:
+        text = f"{self._claims.schema}\0{key}".encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+    def _connected(self) -> sa.Connection:
+        """The connection of this process; a new one if the server dropped it, and its locks with it."""
+        if self._connection is not None:
+            try:
+                self._connection.scalar(sa.select(1))
+                return self._connection
+            except sa.exc.DBAPIError:
+                self._connection.invalidate()
+                self._connection.close()
+                self._connection = None
+                self._mine.clear()
+        self._connection = self._connections.lasting()
+        return self._connection
+
+    def close(self) -> None:
+        """Give up all claims."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            if self._connection is not None:
+                self._connection.invalidate()  # closed, not pooled: its locks would stay
+                self._connection.close()
+                self._connection = None
+
+
+def refuse_pooler(connections: Connections, place: str) -> None:
+    """Refuse a pooler that gives a connection for a transaction only: locks and settings would be those of others.
+
+    Two connections tell it: while the second one holds the server's connection that the first one used, the first one
+    gets another. (PgBouncer hands out the one that was used last.)
+
+    Raises:
+        BackendError: there is one.
+    """
+    pid = sa.select(sa.func.pg_backend_pid())
+    first, second = connections.lasting(), connections.lasting()
+    try:
+        before = first.scalar(pid)
+        second.exec_driver_sql("BEGIN")
+        second.scalar(pid)
+        pooled = first.scalar(pid) != before
+        second.exec_driver_sql("ROLLBACK")
+    finally:
+        for connection in (first, second):
+            connection.invalidate()
+            connection.close()
+    if pooled:
+        raise BackendError(
+            f"{place} is reached through a pooler in transaction mode (PgBouncer), where a connection is not ours for "
+            "longer than a transaction: claims would hold nothing. Use its session mode (pool_mode = session), or the "
+            "port of the server itself."
+        )

@@ -1,0 +1,80 @@
+"""Queries of the user's own, over tables of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from d6tstore.errors import SelectionError
+from d6tstore_plugins.sql.connections import Connections
+
+
+def run(
+    connections: Connections, query: str, relations: Mapping[str, str], params: Mapping[str, Any]
+) -> pa.RecordBatchReader:
+    """Rows of a query.
+
+    Args:
+        connections: of the database.
+        query: SQL, with `{name}` for a relation and `:name` for a value.
+        relations: quoted names by name.
+        params: values by name.
+
+    Raises:
+        SelectionError: it names a relation or value that is not given, or gives one that it does not name.
+        BackendError: the database refuses it.
+    """
+    try:
+        text = query.format_map(relations)
+    except KeyError as exc:
+        raise SelectionError(
+            f"the query names {{{exc.args[0]}}}, which is not given: sql(..., {exc.args[0]}=Task())."
+        ) from None
+    except (ValueError, IndexError, AttributeError) as exc:
+        raise SelectionError(
+            f"the query has braces that name no table ({exc}). Write them twice: {{{{ and }}}}."
+        ) from None
+    statement = sa.text(text)
+    named = set(statement._bindparams)
+    if missing := sorted(named - params.keys()):
+        raise SelectionError(
+            f"the query names :{missing[0]}, which is not given: sql(..., params={{{missing[0]!r}: ...}})."
+        )
+    if more := sorted(params.keys() - named):
+        raise SelectionError(
+            f"params has {more[0]!r}, which the query does not name. Write :{more[0]} there, or leave it out."
+        )
+
+    def batches() -> Iterator[pa.Schema | pa.RecordBatch]:
+        with connections.bulk() as bulk:
+            bulk.execute(sa.text("SET TRANSACTION READ ONLY"))
+            with bulk.copy_out(statement.bindparams(**params)) as found:
+                schema = pa.schema([(field.name, _plain(field.type)) for field in found.schema])
+                yield schema
+                for batch in found:
+                    arrays = [
+                        _converted(array, type_) for array, type_ in zip(batch.columns, schema.types, strict=True)
+                    ]
+                    yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    begun = batches()
+    schema = cast("pa.Schema", next(begun))
+    return pa.RecordBatchReader.from_batches(schema, begun)
+
+
+def _plain(type_: Any) -> pa.DataType:
+    """A type that every library of frames has, for one of Postgres."""
+    if isinstance(type_, pa.OpaqueType) and type_.type_name == "numeric":
+        return pa.float64()
+    return pa.string() if isinstance(type_, pa.BaseExtensionType) else type_
+
+
+def _converted(array: Any, type_: pa.DataType) -> Any:
+    if not isinstance(array, pa.ExtensionArray):
+        return array
+    if isinstance(array.type, pa.UuidType):
+        return pa.array([None if value is None else str(value) for value in array.to_pylist()], type_)
+    return array.storage.cast(type_)

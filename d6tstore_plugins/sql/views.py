@@ -1,0 +1,190 @@
+"""Views for people: one that lists all results, and one per family and output that joins its newest tables."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from d6tstore import record as records_
+from d6tstore.errors import BackendError, RecordError
+from d6tstore.record import Record
+from d6tstore_plugins.sql.catalogue import LISTING, OURS, Catalogue, define, quoted
+from d6tstore_plugins.sql.errors import ERRORS, state, text
+from d6tstore_plugins.sql.layout import identifier
+
+_NEWEST = 100  # parameter sets in the view of a family
+_WAIT = "2s"  # for a person who reads the view
+_OTHER_COLUMNS = "42P16"
+_OTHERS = ("42809", "2BP01", "42501")  # what is no view, a view that depends on ours, no rights
+# Statements that define take no parameters: literals are rendered, for a server that takes backslashes as they are.
+_PLAIN = pg.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+_PLAIN._backslash_escapes = False
+_SETTINGS = {"lock_timeout": _WAIT, "standard_conforming_strings": "on"}
+
+
+class Part(NamedTuple):
+    """A table in a view: its name, the parameters of its task, and its columns with their types."""
+
+    relation: str
+    parameters: Mapping[str, Any]
+    columns: Mapping[str, str]
+
+
+def refresh(connection: sa.Connection, catalogue: Catalogue, family: str) -> None:
+    """Bring the views of a family, and the comments on its tables, up to date.
+
+    Args:
+        connection: within a transaction of its own.
+        catalogue: of the schema.
+        family: whose results changed.
+
+    Raises:
+        BackendError: something is in the way, or locked for 2 s. It must cost no result.
+    """
+    try:
+        settings = (sa.func.set_config(name, value, True) for name, value in _SETTINGS.items())
+        connection.execute(sa.select(*settings))
+        one_at_a_time = sa.func.hashtextextended(f"{catalogue.schema}.{family}", 0)
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(one_at_a_time)))
+        outputs: dict[str, list[Part]] = {}
+        tables = _tables(connection, catalogue, family)
+        columns = _columns(connection, catalogue, [relation for _, _, relation in tables])
+        for record, output, relation in tables:
+            outputs.setdefault(output, []).append(Part(relation, record.params, columns.get(relation, {})))
+        if tables:
+            _describe(connection, catalogue.schema, *tables[0])
+        for output, parts in outputs.items():
+            _make(connection, catalogue.schema, family if len(outputs) == 1 else f"{family}_{output}", parts)
+    except ERRORS as exc:
+        why = "somebody else's view or table is in the way" if state(exc) in _OTHERS else "it was locked, or refused"
+        raise BackendError(
+            f"the view of {family!r} for people in schema {catalogue.schema!r} is not up to date, for {why} "
+            f"({text(exc)}). The results are whole; drop what is in the way, or read the tables "
+            f"that {LISTING!r} lists."
+        ) from exc
+
+
+def _describe(connection: sa.Connection, schema: str, record: Record, output: str, relation: str) -> None:
+    """Say in a comment what a table is."""
+    parameters = records_.encode_values(record.params).decode()
+    code = ", ".join(f"{name} {hash[:12]}" for name, hash in record.functions.items()) or record.code[:12]
+    said = (
+        f"{OURS}{output!r} of {record.family} with {parameters}, computed {record.time} by {record.author} on "
+        f"{record.host} in {record.seconds:g} s; module {record.module}; code {code}"
+    )
+    define(connection, f"COMMENT ON TABLE {quoted(schema)}.{quoted(relation)} IS {_literal(said)}")
+
+
+def _tables(connection: sa.Connection, catalogue: Catalogue, family: str) -> list[tuple[Record, str, str]]:
+    """Newest records of a family, with the table of each output that is one."""
+    objects = catalogue.objects
+    prefix = records_.record_key(family, "").removesuffix(".json")
+    query = sa.select(objects.c.key, objects.c.data).where(objects.c.key.startswith(prefix, autoescape=True))
+    found = []
+    for key, data in connection.execute(query.order_by(objects.c.modified.desc()).limit(_NEWEST)):
+        with contextlib.suppress(RecordError):
+            found.append(records_.decode(bytes(data), key))
+    keys = [output.key for record in found for output in record.outputs.values() if output.table]
+    at = sa.select(objects.c.key, objects.c.relation).where(
+        objects.c.key == sa.any_(sa.literal(keys, pg.ARRAY(sa.Text)))
+    )
+    relations = {key: relation for key, relation in connection.execute(at) if relation}
+    return [
+        (record, name, relations[output.key])
+        for record in found
+        for name, output in record.outputs.items()
+        if output.key in relations
+    ]
+
+
+def _columns(connection: sa.Connection, catalogue: Catalogue, relations: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Columns of tables with their types, in one query."""
+    query = sa.text(
+        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c "
+        "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
+        "WHERE c.relnamespace = to_regnamespace(:schema) AND c.relname = ANY (:names) ORDER BY a.attnum"
+    )
+    found: dict[str, dict[str, str]] = {}
+    values = {"schema": quoted(catalogue.schema), "names": list(relations)}
+    for relation, name, type_ in connection.execute(query, values):
+        found.setdefault(relation, {})[name] = type_
+    return found
+
+
+def _make(connection: sa.Connection, schema: str, name: str, parts: list[Part]) -> None:
+    """Replace one view."""
+    types: dict[str, set[str]] = {}
+    for part in parts:
+        for column, type_ in part.columns.items():
+            types.setdefault(column, set()).add(type_)
+    mixed = sorted(column for column, found in types.items() if len(found) > 1)
+    columns = {column: min(found) for column, found in types.items() if len(found) == 1}
+    body = _union(schema, parts, columns, taken=set(types)).compile(
+        dialect=_PLAIN, compile_kwargs={"literal_binds": True}
+    )
+    mark = f"{OURS}newest results of {name}, "
+    view = _free(connection, schema, name, mark)
+    try:
+        with connection.begin_nested():  # what depends on it stays, unless columns changed
+            define(connection, f"CREATE OR REPLACE VIEW {view} AS {body}")
+    except ERRORS as exc:
+        if state(exc) != _OTHER_COLUMNS:
+            raise
+        define(connection, f"DROP VIEW {view}")  # nobody sees it gone before the transaction ends
+        define(connection, f"CREATE VIEW {view} AS {body}")
+    said = f"{mark}at most {_NEWEST}, parameters as p_..."
+    said += f"; left out, for their types differ: {', '.join(mixed)}" if mixed else ""
+    define(connection, f"COMMENT ON VIEW {view} IS {_literal(said)}")
+
+
+def _free(connection: sa.Connection, schema: str, name: str, mark: str) -> str:
+    """A name that nobody else's table or view has, and no family that differs in case only."""
+    taken = {LISTING}
+    while True:
+        view = f"{quoted(schema)}.{quoted(identifier(name.lower(), taken))}"
+        there = sa.select(sa.func.to_regclass(view), sa.func.obj_description(sa.func.to_regclass(view), "pg_class"))
+        known, comment = connection.execute(there).one()
+        if known is None or (comment or "").startswith(mark):
+            return view
+
+
+def _union(schema: str, parts: list[Part], columns: Mapping[str, str], taken: set[str]) -> Any:
+    """All rows of some tables: by name of column, with the parameters of each before them."""
+    names = list(dict.fromkeys(name for part in parts for name in part.parameters))
+    labels = {name: identifier(f"p_{name}", taken) for name in names}
+    kinds = {name: _kind([part.parameters.get(name) for part in parts]) for name in names}
+    selects = []
+    for part in parts:
+        chosen: list[Any] = []
+        for name, label in labels.items():
+            value = sa.literal(_value(part.parameters.get(name), kinds[name]), kinds[name])
+            chosen.append(sa.cast(value, kinds[name]).label(label))
+        table = sa.Table(part.relation, sa.MetaData(), *map(sa.Column, columns), schema=schema)
+        for column, type_ in columns.items():
+            cell = table.c[column] if column in part.columns else sa.literal_column(f"NULL::{type_}")
+            chosen.append(cell.label(column))
+        selects.append(sa.select(*chosen).select_from(table))
+    return sa.union_all(*selects)
+
+
+def _literal(text: str) -> str:
+    return str(sa.literal(text).compile(dialect=_PLAIN, compile_kwargs={"literal_binds": True}))
+
+
+def _kind(values: list[Any]) -> Any:
+    """The type of a parameter's column: text, unless all its values are of one plain type."""
+    kinds = {type(value) for value in values if value is not None}
+    plain: dict[type, Any] = {bool: sa.Boolean(), int: sa.BigInteger(), float: sa.Double()}
+    if len(kinds) == 1 and (kind := kinds.pop()) in plain:
+        return sa.Numeric() if kind is int and any(abs(v or 0) >= 1 << 63 for v in values) else plain[kind]
+    return sa.Text()
+
+
+def _value(value: Any, kind: Any) -> Any:
+    if value is None or not isinstance(kind, sa.Text) or isinstance(value, str):
+        return value
+    return records_.encode_values(value).decode()

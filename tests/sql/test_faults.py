@@ -1,0 +1,292 @@
+"""A server that goes away, refuses or takes too long; processes that die, fork or work at once; tables of other versions.
+
+Each gives a right result, or an error of ours that says what to do, and costs no result that was there before.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from postgres import connect
+from sqlalchemy import event
+
+import d6tstore
+from d6tstore.errors import BackendError, Denied, Held
+from d6tstore_plugins.sql.backend import PostgresBackend
+
+SPAWN = multiprocessing.get_context("spawn")
+INFO = {"who": "ann", "host": "here", "pid": "1"}
+
+
+@pytest.fixture
+def backend(database):
+    backend = PostgresBackend.open(database.url)
+    yield backend
+    backend.close()
+
+
+def cut(database):
+    """End all connections of tests to this database, as a restart of the server does."""
+    with connect(database.admin) as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'ann'")
+
+
+def table(rows=3):
+    return pa.table({"x": range(rows)})
+
+
+def put(backend, key, data):
+    backend.write_table(key, data.to_reader() if isinstance(data, pa.Table) else data)
+
+
+# ------------------------------------------------------------------- a server that goes away
+
+
+def test_it_connects_again(backend, database):
+    backend.write("a", b"1")
+    put(backend, "t", table())
+    with backend.claim("c", INFO):
+        cut(database)
+        assert backend.read("a") == b"1"
+    cut(database)
+    assert backend.read_table("t").read_all() == table()
+    cut(database)
+    with backend.claim("c", INFO):
+        pass
+
+
+def test_cut_off_in_the_middle_of_a_table(backend, database):
+    put(backend, "t", table())
+
+    def batches():
+        yield from table(100_000).to_batches()
+        cut(database)
+        yield from table(100_000).to_batches()
+
+    with pytest.raises(BackendError):
+        put(backend, "t", pa.RecordBatchReader.from_batches(table().schema, batches()))
+    assert backend.read_table("t").read_all() == table()
+    with connect(database.admin) as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_tables WHERE schemaname = %s AND tablename LIKE 't%%'", [database.schema]
+        )
+        assert cursor.fetchone() == (1,)
+
+
+def test_cut_off_while_reading(backend, database):
+    put(backend, "t", pa.table({"x": ["long text " * 20] * 500_000}))
+    reader = backend.read_table("t")
+    reader.read_next_batch()
+    cut(database)
+    with pytest.raises((BackendError, pa.ArrowException, OSError)):
+        reader.read_all()
+    assert backend.read_table("t", limit=2).read_all().num_rows == 2
+
+
+def test_readers_that_are_dropped_give_their_connection_back(backend, database):
+    put(backend, "t", table(200_000))
+    for _ in range(30):
+        backend.read_table("t")
+        backend.read_table("t").read_next_batch()
+    with connect(database.admin) as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'ann' AND state <> 'idle'")
+        assert cursor.fetchone()[0] <= 1
+
+
+def test_a_statement_that_takes_too_long(database):
+    slow = PostgresBackend.open(database.url + "&options=-c%20statement_timeout%3D150")
+    try:
+        with pytest.raises(BackendError, match="statement timeout.*statement_timeout"):
+            slow.query("select pg_sleep(20)", {}, {}).read_all()
+        slow.write("a", b"1")
+        assert slow.read("a") == b"1"
+    finally:
+        slow.close()
+
+
+# ------------------------------------------------------------------------------ refusals
+
+
+def test_denied_is_said_of_schema_table_and_database(backend, database):
+    put(backend, "t", table())
+    with connect(database.admin) as cursor:
+        cursor.execute(f'SELECT relation FROM "{database.schema}".d6tstore_objects')
+        relation = cursor.fetchone()[0]
+        cursor.execute(f'REVOKE ALL ON "{database.schema}"."{relation}" FROM ann')
+        with pytest.raises(Denied, match="permission denied for table.*Ask for the rights"):
+            backend.read_table("t")
+        cursor.execute("REVOKE CREATE ON DATABASE postgres FROM ann")
+        try:
+            with pytest.raises(Denied, match="permission denied for database"):
+                PostgresBackend.open(database.url.replace(database.schema, "forbidden"))
+        finally:
+            cursor.execute("GRANT CREATE ON DATABASE postgres TO ann")
+
+
+@pytest.mark.parametrize("schema", ['a"b', "a b", "Größe", "%s", ":x", "'; DROP SCHEMA public; --", "a.b", "x" * 63])
+def test_names_of_schemas(database, schema):
+    name = f"{schema[:45]}{database.schema}"
+    backend = PostgresBackend.open(database.url.partition("&schema")[0], schema=name)
+    store = d6tstore.Store(d6tstore.store.Repository(backend))
+    try:
+
+        class Odd(d6tstore.tasks.TaskPqPandas):
+            def run(self):
+                self.save(pd.DataFrame({"x": [1]}))
+
+        store.run(Odd())
+        assert (
+            store.verify() == []
+            and backend.query("select x from {t}", {"t": next(e.key for e in backend.list("Odd"))}, {})
+            .read_all()
+            .num_rows
+            == 1
+        )
+    finally:
+        backend.close()
+
+
+def test_another_encoding_is_refused(database):
+    with connect(database.admin) as cursor:
+        name = f"ascii_{database.schema}"
+        cursor.execute(
+            f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' OWNER ann"
+        )
+        with pytest.raises(BackendError, match="encoding SQL_ASCII. Use one with UTF8"):
+            PostgresBackend.open(database.url.replace("/postgres?", f"/{name}?"))
+
+
+def test_tables_of_a_newer_version_are_refused(backend, database):
+    with connect(database.admin) as cursor:
+        cursor.execute(f'UPDATE "{database.schema}".d6tstore_layout SET version = 99')
+    with pytest.raises(BackendError, match="layout 99.*pip install --upgrade d6tstore"):
+        PostgresBackend.open(database.url)
+
+
+def test_several_that_begin_at_once(database):
+    def begin(_):
+        PostgresBackend.open(database.url).close()
+
+    with __import__("concurrent.futures").futures.ThreadPoolExecutor(6) as pool:
+        list(pool.map(begin, range(6)))
+
+
+# --------------------------------------------------------------------------------- claims
+
+
+def hold(url, told, go):
+    with PostgresBackend.open(url).claim("k", {**INFO, "pid": str(os.getpid())}):
+        told.set()
+        go.wait(60)
+
+
+def test_a_claim_of_another_process_and_of_one_that_died(backend, database):
+    told, go = SPAWN.Event(), SPAWN.Event()
+    child = SPAWN.Process(target=hold, args=(database.url, told, go))
+    child.start()
+    assert told.wait(60)
+    with pytest.raises(Held) as caught, backend.claim("k", INFO):
+        pass
+    assert caught.value.info["pid"] == str(child.pid)
+    with backend.claim("other", INFO):
+        pass
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    for _ in range(200):  # until the server notices
+        try:
+            with backend.claim("k", INFO):
+                break
+        except Held:
+            threading.Event().wait(0.05)
+    else:
+        pytest.fail("the claim of a dead process stays")
+
+
+def test_a_claim_of_another_thread(backend):
+    with backend.claim("k", {**INFO, "who": "first"}):
+        with pytest.raises(Held) as caught, backend.claim("k", INFO):
+            pass
+        assert caught.value.info["who"] == "first"
+    with backend.claim("k", INFO):
+        pass
+
+
+# ------------------------------------------------------------------- processes and pickles
+
+
+def read_all(backend):
+    backend.write(f"of/{os.getpid()}", b"x")
+    return backend.read("a"), backend.read_table("t").read_all().num_rows
+
+
+@pytest.mark.parametrize("kind", ["spawn", "fork"])
+def test_other_processes(backend, kind):
+    backend.write("a", b"1")
+    put(backend, "t", table())
+    backend.read_table("t").read_all()
+    with backend.claim("mine", INFO):
+        with multiprocessing.get_context(kind).Pool(2) as pool:
+            assert pool.map(read_all, [backend] * 4) == [(b"1", 3)] * 4
+        assert read_all(backend) == (b"1", 3)  # what a child did to its copies leaves ours alone
+    assert read_all(pickle.loads(pickle.dumps(backend))) == (b"1", 3)
+
+
+def in_child(backend, queue):
+    queue.put(read_all(backend))
+
+
+def test_a_fork_in_the_middle(backend):
+    backend.write("a", b"1")
+    put(backend, "t", table(200_000))
+    reader = backend.read_table("t")
+    first = reader.read_next_batch()
+    pid = os.fork()
+    if pid == 0:
+        fine = read_all(backend) == (b"1", 200_000)
+        os._exit(0 if fine else 9)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert first.num_rows + reader.read_all().num_rows == 200_000
+
+
+# --------------------------------------------------------------------------------- large
+
+
+def test_a_large_object_is_stored_in_pieces(backend, database):
+    data = os.urandom(1 << 20) * 40
+    path = backend.staging()
+    path.write_bytes(data)
+    backend.write("big", path)
+    assert backend.read("big") == data
+    backend.write("big", b"small")
+    assert backend.read("big") == b"small"
+    with connect(database.admin) as cursor:
+        cursor.execute(f'SELECT count(*) FROM "{database.schema}".d6tstore_chunks')
+        assert cursor.fetchone() == (0,)
+
+
+class Small(d6tstore.tasks.TaskJson):
+    n: int
+
+    def run(self):
+        self.save(self.n)
+
+
+def test_a_plan_asks_a_constant_number_of_queries(backend):
+    store = d6tstore.Store(d6tstore.store.Repository(backend))
+    asked = []
+    event.listen(backend._connections._engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    counts = []
+    for number in (10, 300):
+        tasks = [Small(n=n) for n in range(number)]
+        store.run(tasks)
+        asked.clear()
+        assert len(store.preview(tasks)) == number
+        counts.append(len(asked))
+    assert counts[0] == counts[1] <= 6, asked
