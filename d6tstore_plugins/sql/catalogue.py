@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore.errors import BackendError
 
-_PREPARER: Any = pg.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+_PREPARER: Any = pg.dialect(paramstyle="named").identifier_preparer  # type: ignore[no-untyped-call]
 VERSION = 1
 CHUNK = 16 << 20  # bytes of an object in one row; larger ones have several
 LISTING = "results"
@@ -113,13 +113,13 @@ class Catalogue:
         )
 
     def _version(self, connection: sa.Connection) -> int | None:
-        there = connection.scalar(sa.select(sa.func.to_regclass(f"{quoted(self.schema)}.{quoted(self.layout.name)}")))
+        # Not to_regclass: it answers from a cache, which a wait for another transaction does not bring up to date.
+        there = sa.inspect(connection).has_table(self.layout.name, schema=self.schema)
         return connection.scalar(sa.select(self.layout.c.version)) if there else None
 
 
 def _make(catalogue: Catalogue, connection: sa.Connection) -> None:
-    there = sa.select(sa.func.to_regnamespace(quoted(catalogue.schema)))
-    if connection.scalar(there) is None:
+    if not sa.inspect(connection).has_schema(catalogue.schema):
         connection.execute(sa.schema.CreateSchema(catalogue.schema))
     catalogue.layout.metadata.create_all(connection)
     define(connection, catalogue.listing)

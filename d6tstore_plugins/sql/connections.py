@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,13 +38,14 @@ class Connections:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._bulk: list[Any] = []
+        weakref.finalize(self, _close, self._bulk, self._pid)
         self._engine = sa.create_engine(
             self._url, pool_pre_ping=True, pool_size=4, max_overflow=16, hide_parameters=True, future=True
         )
         sa.event.listen(self._engine, "do_connect", self._connect)
 
     def _connect(self, dialect: Any, record: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        with self._credentials.guard():
+        with self._credentials.guard(), self.mapping():
             found = self._credentials.find()
             given = {} if found is None else {"password": found.reveal()}
             return dialect.connect(*args, **{**kwargs, **given})
@@ -110,28 +112,37 @@ class Connections:
                     found.close()
 
     def _opened(self) -> Any:
-        with self._credentials.guard():
+        with self._credentials.guard(), self.mapping():
             connection = dbapi.connect(self._uri())
-        with connection.cursor() as cursor:
-            cursor.execute(_SETTINGS)
-            cursor.fetchone()
-        connection.commit()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(_SETTINGS)
+                cursor.fetchone()
+            connection.commit()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _uri(self) -> str:
         found = self._credentials.find()
         url = self._url.set(drivername="postgresql", password=None if found is None else found.reveal())
-        return url.render_as_string(hide_password=False)
+        place, mark, query = url.render_as_string(hide_password=False).partition("?")
+        return place + mark + query.replace("+", "%20")  # libpq takes a plus sign for one
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
         engine = self._here
         with self._lock:
-            idle, self._bulk = self._bulk, []
-        for connection in idle:
-            with contextlib.suppress(AdbcError):
-                connection.close()
+            _close(self._bulk, self._pid)
         engine.dispose()
+
+
+def _close(connections: list[Any], pid: int) -> None:
+    """Close the connections of a process; in a child of it, leave them alone."""
+    while connections and pid == os.getpid():
+        with contextlib.suppress(AdbcError):
+            connections.pop().close()
 
 
 class Bulk:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
+import pyarrow as pa
 import sqlalchemy as sa
 from adbc_driver_manager import Error as AdbcError
 
@@ -18,6 +19,7 @@ ERRORS = (sa.exc.DBAPIError, sa.exc.InvalidRequestError, psycopg2.Error, AdbcErr
 
 _DENIED = ("28", "42501")  # invalid authorization; insufficient privilege
 _UNSUPPORTED = ("22", "54")  # data that a type does not hold (NUL, dates); too many columns, a row too big
+_NUL = ("22021", "22P05")  # in text, in jsonb
 _DEPENDENT = "2BP01"
 _GONE = "42P01"  # undefined table
 _CURES = {
@@ -51,12 +53,14 @@ def mapped(exc: BaseException, place: str) -> BackendError:
     if code.startswith(_DENIED) or "authentication failed" in said or "no password supplied" in said:
         return Denied(f"{place} refuses: {said}. Ask for the rights, or correct user and credentials.")
     if code.startswith(_UNSUPPORTED):
-        return Unsupported(said)
+        return Unsupported("Postgres holds no text with NUL" if code in _NUL else said)
     if code == _DEPENDENT:
         views = ", ".join(dict.fromkeys(re.findall(r"(?:view|table|rule) (\S+) .*depends on", str(exc)))) or "something"
         return Dependent(f"{place}: {said}: {views} depends on it. Drop or change that, and run gc again.")
     if "does not exist" in said and "database" in said:
         code = "3D"
+    if "statement timeout" in said:
+        code = "57"
     cure = _CURES.get(code[:2] or "08", "Correct it, and run again; the previous result is whole.")
     return BackendError(f"{place}: {said}. {cure}")
 
@@ -74,4 +78,8 @@ def mapping(place: str) -> Iterator[None]:
     try:
         yield
     except ERRORS as exc:
+        raise mapped(exc, place) from exc
+    except (OSError, pa.ArrowException) as exc:  # of a stream of ADBC's
+        if "[libpq]" not in str(exc):
+            raise
         raise mapped(exc, place) from exc

@@ -59,7 +59,7 @@ class Locks:
             self._mine.pop(key, None)
             if self._connection is None:
                 return
-            with contextlib.suppress(sa.exc.DBAPIError):  # the connection is gone, and the lock with it
+            with contextlib.suppress(sa.exc.SQLAlchemyError):  # the connection is gone, and the lock with it
                 self._connection.execute(self._claims.delete().where(self._claims.c.key == key))
                 self._connection.scalar(sa.select(sa.func.pg_advisory_unlock(self._number(key))))
 
@@ -77,7 +77,7 @@ class Locks:
             try:
                 self._connection.scalar(sa.select(1))
                 return self._connection
-            except sa.exc.DBAPIError:
+            except sa.exc.SQLAlchemyError:
                 self._connection.invalidate()
                 self._connection.close()
                 self._connection = None

@@ -28,8 +28,10 @@ def run(
         BackendError: the database refuses it.
     """
     try:
-        text = query.format_map(relations)
+        text = query.format_map({name: relation.replace(":", r"\:") for name, relation in relations.items()})
     except KeyError as exc:
+        if not exc.args[0]:
+            raise SelectionError("the query has braces that name no table: {}. Write them twice: {{}}.") from None
         raise SelectionError(
             f"the query names {{{exc.args[0]}}}, which is not given: sql(..., {exc.args[0]}=Task())."
         ) from None

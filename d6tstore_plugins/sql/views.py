@@ -23,6 +23,10 @@ _OTHERS = ("42809", "2BP01", "42501")  # what is no view, a view that depends on
 # Statements that define take no parameters: literals are rendered, for a server that takes backslashes as they are.
 _PLAIN = pg.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 _PLAIN._backslash_escapes = False
+_COMMENT = sa.text(
+    "SELECT obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = :schema AND c.relname = :name"
+)
 _SETTINGS = {"lock_timeout": _WAIT, "standard_conforming_strings": "on"}
 
 
@@ -106,10 +110,11 @@ def _columns(connection: sa.Connection, catalogue: Catalogue, relations: Iterabl
     query = sa.text(
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c "
         "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
-        "WHERE c.relnamespace = to_regnamespace(:schema) AND c.relname = ANY (:names) ORDER BY a.attnum"
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = :schema AND c.relname = ANY (:names) ORDER BY a.attnum"
     )
     found: dict[str, dict[str, str]] = {}
-    values = {"schema": quoted(catalogue.schema), "names": list(relations)}
+    values = {"schema": catalogue.schema, "names": list(relations)}
     for relation, name, type_ in connection.execute(query, values):
         found.setdefault(relation, {})[name] = type_
     return found
@@ -145,10 +150,10 @@ def _free(connection: sa.Connection, schema: str, name: str, mark: str) -> str:
     """A name that nobody else's table or view has, and no family that differs in case only."""
     taken = {LISTING}
     while True:
-        view = f"{quoted(schema)}.{quoted(identifier(name.lower(), taken))}"
-        there = sa.select(sa.func.to_regclass(view), sa.func.obj_description(sa.func.to_regclass(view), "pg_class"))
-        known, comment = connection.execute(there).one()
-        if known is None or (comment or "").startswith(mark):
+        free = identifier(name.lower(), taken)
+        view = f"{quoted(schema)}.{quoted(free)}"
+        comment = connection.execute(_COMMENT, {"schema": schema, "name": free}).first()
+        if comment is None or (comment[0] or "").startswith(mark):
             return view
 
 

@@ -157,7 +157,7 @@ def test_another_encoding_is_refused(database):
     with connect(database.admin) as cursor:
         name = f"ascii_{database.schema}"
         cursor.execute(
-            f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' OWNER ann"
+            f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C' OWNER ann"
         )
         with pytest.raises(BackendError, match="encoding SQL_ASCII. Use one with UTF8"):
             PostgresBackend.open(database.url.replace("/postgres?", f"/{name}?"))

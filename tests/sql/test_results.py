@@ -312,7 +312,7 @@ def test_what_is_no_table_is_refused_by_tasks_of_tables_only(store, no_database)
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for kind, says in (("wide", "2,000 columns"), ("nul", "0x00")):
+        for kind, says in (("wide", "2,000 columns"), ("nul", "NUL")):
             with pytest.raises(RunFailed) as caught:
                 d6tstore.run(Wide(kind=kind))
             assert isinstance(caught.value.__cause__, FormatError) and says in str(caught.value.__cause__)
