@@ -41,7 +41,7 @@ def write(bulk: Bulk, relation: str, db_schema: str, batches: pa.RecordBatchRead
     def seen() -> Iterator[pa.RecordBatch]:
         for batch in batches:
             if not first:
-                first.append(batch.slice(0, 0))
+                first.append(_without_rows(batch))
             yield batch
 
     refused: list[Unsupported] = []
@@ -88,6 +88,21 @@ def read(
             raise NotFound(f"{stored.key!r}: its table {stored.relation!r} is gone. Run its task again.") from exc
         raise
     return layout.decoded(cast("Iterator[pa.RecordBatch]", begun), names, dictionaries)
+
+
+def _without_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """No rows, but dictionaries. A slice of no rows would not do: written, it may have all its buffers."""
+    empty = batch.schema.empty_table()
+    arrays = [
+        pa.DictionaryArray.from_arrays(
+            pa.array([], column.type.index_type), column.dictionary, ordered=column.type.ordered
+        )
+        if is_.is_dictionary(column.type)
+        else none.combine_chunks()
+        for column, none in zip(batch.columns, empty.columns, strict=True)
+    ]
+    arrays = [array.chunk(0) if isinstance(array, pa.ChunkedArray) else array for array in arrays]
+    return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
 
 def _dictionary(column: pa.ChunkedArray) -> pa.Array:

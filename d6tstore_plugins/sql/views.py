@@ -27,6 +27,12 @@ _COMMENT = sa.text(
     "SELECT obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
     "WHERE n.nspname = :schema AND c.relname = :name"
 )
+_MARK = f"{OURS}newest results of "
+_LEFT = sa.text(
+    "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = :schema AND c.relkind = 'v' AND starts_with(obj_description(c.oid, 'pg_class'), :mark) "
+    "AND strpos(obj_description(c.oid, 'pg_class'), :family) > 0 AND NOT c.relname = ANY (:made)"
+)
 _SETTINGS = {"lock_timeout": _WAIT, "standard_conforming_strings": "on"}
 
 
@@ -61,8 +67,13 @@ def refresh(connection: sa.Connection, catalogue: Catalogue, family: str) -> Non
             outputs.setdefault(output, []).append(Part(relation, record.params, columns.get(relation, {})))
         if tables:
             _describe(connection, catalogue.schema, *tables[0])
+        made = []
         for output, parts in outputs.items():
-            _make(connection, catalogue.schema, family if len(outputs) == 1 else f"{family}_{output}", parts)
+            name = family if len(outputs) == 1 else f"{family}_{output}"
+            made.append(_make(connection, catalogue.schema, name, f"{_MARK}{output!r} of {family}, ", parts))
+        others = {"schema": catalogue.schema, "mark": _MARK, "family": f" of {family}, ", "made": made}
+        for (view,) in connection.execute(_LEFT, others).all():
+            define(connection, f"DROP VIEW {quoted(catalogue.schema)}.{quoted(view)}")
     except ERRORS as exc:
         why = "somebody else's view or table is in the way" if state(exc) in _OTHERS else "it was locked, or refused"
         raise BackendError(
@@ -120,8 +131,8 @@ def _columns(connection: sa.Connection, catalogue: Catalogue, relations: Iterabl
     return found
 
 
-def _make(connection: sa.Connection, schema: str, name: str, parts: list[Part]) -> None:
-    """Replace one view."""
+def _make(connection: sa.Connection, schema: str, name: str, mark: str, parts: list[Part]) -> str:
+    """Replace one view; returns the name that was free for it."""
     types: dict[str, set[str]] = {}
     for part in parts:
         for column, type_ in part.columns.items():
@@ -131,8 +142,8 @@ def _make(connection: sa.Connection, schema: str, name: str, parts: list[Part]) 
     body = _union(schema, parts, columns, taken=set(types)).compile(
         dialect=_PLAIN, compile_kwargs={"literal_binds": True}
     )
-    mark = f"{OURS}newest results of {name}, "
-    view = _free(connection, schema, name, mark)
+    free = _free(connection, schema, name, mark)
+    view = f"{quoted(schema)}.{quoted(free)}"
     try:
         with connection.begin_nested():  # what depends on it stays, unless columns changed
             define(connection, f"CREATE OR REPLACE VIEW {view} AS {body}")
@@ -144,6 +155,7 @@ def _make(connection: sa.Connection, schema: str, name: str, parts: list[Part]) 
     said = f"{mark}at most {_NEWEST}, parameters as p_..."
     said += f"; left out, for their types differ: {', '.join(mixed)}" if mixed else ""
     define(connection, f"COMMENT ON VIEW {view} IS {_literal(said)}")
+    return free
 
 
 def _free(connection: sa.Connection, schema: str, name: str, mark: str) -> str:
@@ -151,10 +163,9 @@ def _free(connection: sa.Connection, schema: str, name: str, mark: str) -> str:
     taken = {LISTING}
     while True:
         free = identifier(name.lower(), taken)
-        view = f"{quoted(schema)}.{quoted(free)}"
         comment = connection.execute(_COMMENT, {"schema": schema, "name": free}).first()
         if comment is None or (comment[0] or "").startswith(mark):
-            return view
+            return free
 
 
 def _union(schema: str, parts: list[Part], columns: Mapping[str, str], taken: set[str]) -> Any:

@@ -114,6 +114,14 @@ def test_the_view_follows(store, ask):
     ) == [(2,)]
 
 
+def test_the_last_result_takes_the_view_with_it(store, ask):
+    store.run([Report(), Prices(days=1)])
+    store.invalidate_all()
+    store.gc(older_than=0)
+    assert ask("SELECT relname FROM pg_class WHERE relkind IN ('r', 'v') AND relnamespace = current_schema()::regnamespace "
+               "AND relname NOT LIKE 'd6tstore%'") == [("results",)]  # fmt: skip
+
+
 def test_columns_that_differ(store, ask):
     class Mixed(d6tstore.tasks.TaskPqPandas):
         kind: str
