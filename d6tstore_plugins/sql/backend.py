@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -20,7 +22,7 @@ from d6tstore.errors import BackendError, NotFound
 from d6tstore.record import Record
 from d6tstore_plugins.sql import layout, queries, tables, views
 from d6tstore_plugins.sql import url as urls
-from d6tstore_plugins.sql.catalogue import Catalogue, quoted
+from d6tstore_plugins.sql.catalogue import CHUNK, Catalogue, quoted
 from d6tstore_plugins.sql.connections import Connections
 from d6tstore_plugins.sql.errors import Dependent
 from d6tstore_plugins.sql.locks import Locks, refuse_pooler
@@ -57,10 +59,13 @@ class PostgresBackend(TableBackend):
         return backend
 
     def _open(self) -> None:
-        self._connections = Connections(self._address.url, self._credentials, repr(self))
+        self._connections = self._reached()
         self._catalogue = Catalogue(self._address.schema)
         self._objects = Objects(self._catalogue)
         self._locks = Locks(self._connections, self._catalogue.claims)
+
+    def _reached(self) -> Connections:
+        return Connections(self._address.url, self._credentials, repr(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.url, self._address.schema, self._credentials)
@@ -71,13 +76,27 @@ class PostgresBackend(TableBackend):
         """The bytes of an object."""
         found = self.read_many([key])
         if key not in found:
-            raise NotFound(f"no object under {key!r} in {self!r}. Run its task again.")
+            raise self._missing(key)
         return found[key]
 
     def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The bytes of those that exist, in one query."""
         with self._connections.transaction() as connection:
             return dict(self._objects.read(connection, self._objects.those(keys)))
+
+    def open_read(self, key: str) -> BinaryIO:
+        """A file of an object; of a large one in a temporary file, not in memory."""
+        with contextlib.ExitStack() as failing:
+            file = failing.enter_context(tempfile.SpooledTemporaryFile(max_size=CHUNK))
+            with self._connections.transaction() as connection:
+                if not self._objects.copy(connection, check_key(key), cast("BinaryIO", file)):
+                    raise self._missing(key)
+            file.seek(0)
+            failing.pop_all()
+        return cast("BinaryIO", file)
+
+    def _missing(self, key: str) -> NotFound:
+        return NotFound(f"no object under {key!r} in {self!r}. Run its task again.")
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Store an object in one transaction."""

@@ -47,8 +47,9 @@ class Connections:
     def _connect(self, dialect: Any, record: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         with self._credentials.guard(), self.mapping():
             found = self._credentials.find()
-            given = {} if found is None else {"password": found.reveal()}
-            return dialect.connect(*args, **{**kwargs, **given})
+            if found is None:
+                return dialect.connect(*args, **kwargs)
+            return dialect.connect(*args, **{**kwargs, "password": found.reveal()})  # in no variable: frames tell those
 
     @property
     def _here(self) -> sa.Engine:
@@ -79,10 +80,11 @@ class Connections:
     @contextlib.contextmanager
     def bulk(self) -> Iterator[Bulk]:
         """A connection for tables, within a transaction: all or nothing."""
-        with mapping(self._place), self._here.connect() as quoting:
+        engine = self._here
+        with mapping(self._place):
             connection = self._taken()
             try:
-                yield Bulk(connection, quoting)
+                yield Bulk(connection, engine)
                 connection.commit()
             except BaseException:
                 with contextlib.suppress(AdbcError):
@@ -128,7 +130,7 @@ class Connections:
         found = self._credentials.find()
         url = self._url.set(drivername="postgresql", password=None if found is None else found.reveal())
         place, mark, query = url.render_as_string(hide_password=False).partition("?")
-        return place + mark + query.replace("+", "%20")  # libpq takes a plus sign for one
+        return place.replace(" ", "%20") + mark + query.replace("+", "%20")  # as libpq wants a space; its error tells all
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
@@ -148,17 +150,17 @@ def _close(connections: list[Any], pid: int) -> None:
 class Bulk:
     """A transaction in which whole tables go in and out as Arrow data."""
 
-    def __init__(self, connection: Any, quoting: sa.Connection) -> None:
-        self._connection, self._quoting = connection, quoting
+    def __init__(self, connection: Any, engine: sa.Engine) -> None:
+        self._connection, self._engine = connection, engine
 
     def _sql(self, statement: Any) -> str:
         """A statement as text, its values quoted by psycopg2: COPY takes no parameters."""
-        compiled = statement.compile(self._quoting.engine)
+        compiled = statement.compile(self._engine)
         # Not empty, so that psycopg2 halves the percent signs that SQLAlchemy doubled.
         params = {**(compiled.params or {}), "": None}
         bound = getattr(compiled, "_bind_processors", {})  # a statement that defines has none
         processed = {name: bound[name](params[name]) for name in bound}
-        with self._quoting.connection.cursor() as cursor:  # type: ignore[attr-defined]  # DBAPI does not promise it
+        with self._engine.connect() as quoting, quoting.connection.cursor() as cursor:  # type: ignore[attr-defined]
             text: bytes = cursor.mogrify(str(compiled), {**params, **processed})
         return text.decode()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -38,6 +38,21 @@ class Objects:
                 rest = sa.select(chunks.c.data).where(chunks.c.version == version).order_by(chunks.c.number)
                 data = b"".join([data, *connection.scalars(rest)])
             yield key, bytes(data)
+
+    def copy(self, connection: sa.Connection, key: str, file: BinaryIO) -> bool:
+        """Write the bytes of an object to a file, piece by piece. False: there is none."""
+        objects, chunks = self._objects, self._chunks
+        query = sa.select(objects.c.version, objects.c.size, objects.c.data)
+        row = connection.execute(query.where(self.those([key]), objects.c.relation.is_(None))).first()
+        if row is None:
+            return False
+        file.write(row.data)
+        if row.size > CHUNK:
+            numbers = sa.select(chunks.c.number).where(chunks.c.version == row.version).order_by(chunks.c.number)
+            for number in connection.scalars(numbers).all():
+                piece = sa.select(chunks.c.data).where(chunks.c.version == row.version, chunks.c.number == number)
+                file.write(cast("bytes", connection.scalar(piece)))
+        return True
 
     def entries(self, connection: sa.Connection, which: Any) -> Sequence[Entry]:
         """What is known of objects."""

@@ -264,6 +264,8 @@ def test_a_large_object_is_stored_in_pieces(backend, database):
     path.write_bytes(data)
     backend.write("big", path)
     assert backend.read("big") == data
+    with backend.open_read("big") as file:
+        assert file.read(5) == data[:5] and file.seek(-3, 2) == len(data) - 3 and file.read() == data[-3:]
     backend.write("big", b"small")
     assert backend.read("big") == b"small"
     with connect(database.admin) as cursor:

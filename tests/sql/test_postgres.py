@@ -7,6 +7,7 @@ from d6tstore_plugins.sql.backend import PostgresBackend
 
 
 class TestPostgres(TableBackendTests):
+    lease = 10.0  # until the server has noticed that a process died
     @pytest.fixture
     def backend(self, database):
         self.database = database
