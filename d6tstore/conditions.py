@@ -161,6 +161,13 @@ def expression(type_: Any, name: str, op: str, value: Any) -> Any:
         scalar = _exact(value, type_)  # of the column's own type: so statistics can be used
     except (pa.ArrowException, ValueError, OverflowError):
         scalar = None
+    else:
+        if scalar is None and (pa.types.is_timestamp(type_) or pa.types.is_duration(type_)):  # finer than the column
+            if op in ("==", "!="):
+                return field.is_valid() if op == "!=" else pc.scalar(False)
+            utc = value.tz_convert("UTC") if getattr(value, "tz", None) is not None else value
+            before = pa.scalar(utc.floor(type_.unit), type_)
+            return field <= before if op[0] == "<" else field > before
     return _COMPARE[op](field, pa.scalar(value) if scalar is None else scalar)
 
 

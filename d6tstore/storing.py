@@ -77,9 +77,12 @@ def _store_frame(
     if isinstance(backend, TableBackend):
         refusal = backend.accepts(schema)
         if refusal is None:
+            hashed = _Hashed(frame)
             try:
-                return _store_table(backend, name, frame, key(""), old)
+                return _store_table(backend, name, hashed, schema, key(""), old)
             except Unsupported as exc:  # for its values, not its schema
+                if exc is hashed.raised:
+                    raise
                 if not hasattr(frame, "num_rows"):
                     raise FormatError(
                         f"{backend!r} holds no table of this frame: {exc}. It came in parts, which are gone now; in "
@@ -105,15 +108,16 @@ def _store_frame(
     return Output(new, name, digest, checksum, size, rows, encode_schema(schema), note=note)
 
 
-def _store_table(backend: TableBackend, name: str, frame: Any, key: str, old: Output | None) -> Output:
+def _store_table(
+    backend: TableBackend, name: str, hashed: _Hashed, schema: pa.Schema, key: str, old: Output | None
+) -> Output:
     """A native table. Raises Unsupported: values that the backend does not hold."""
-    hashed = _Hashed(frame)
     hashed.give_to(lambda batches: backend.write_table(key, batches))
     digest, rows = hashed.digest()
     if old is not None and _same(backend, old, digest, name):
         backend.delete(key)
-        return _again(old, digest, rows, frame.schema)
-    return Output(key, name, digest, rows=rows, schema=encode_schema(frame.schema), table=True)
+        return _again(old, digest, rows, schema)
+    return Output(key, name, digest, rows=rows, schema=encode_schema(schema), table=True)
 
 
 def _again(old: Output, digest: str, rows: int, schema: pa.Schema) -> Output:
@@ -128,7 +132,7 @@ class _Hashed:
     def __init__(self, frame: pa.Table | pa.RecordBatchReader) -> None:
         self._frame = frame
         self._hasher = content.TableHasher(frame.schema)
-        self._raised: Exception | None = None
+        self.raised: Exception | None = None  # by what gives the parts
         self._drained = False
 
     def reader(self) -> pa.RecordBatchReader:
@@ -147,10 +151,10 @@ class _Hashed:
         try:
             write(self.reader())
         except Exception:
-            if self._raised is None:
+            if self.raised is None:
                 raise
-        if self._raised is not None:
-            raise self._raised
+        if self.raised is not None:
+            raise self.raised
         if not self._drained:
             raise FormatError(
                 "the format or backend did not read the frame to its end, so rows would be lost: a defect of that "
@@ -162,7 +166,7 @@ class _Hashed:
             yield from batches
             self._drained = True
         except Exception as exc:
-            self._raised = exc
+            self.raised = exc
             raise
 
     def _inline(self, batches: Any) -> Iterator[pa.RecordBatch]:

@@ -28,37 +28,43 @@ _INTEGERS: dict[Any, tuple[Any, pa.DataType]] = {
     pa.uint32(): (sa.BigInteger(), pa.int64()),
     pa.uint64(): (sa.Numeric(20, 0), pa.decimal128(20, 0)),
 }
-_FIRST_DAY, _LAST_DAY = -2_440_588, 2_145_042_540  # 4714-11-24 BC to 5874897-01-01, in days from 1970
-_FIRST_MICROSECOND = _FIRST_DAY * 86_400_000_000
-_EPOCH = sa.func.extract
+_ELEMENTS = (
+    sa.SmallInteger, sa.Integer, sa.BigInteger, pg.REAL, pg.DOUBLE_PRECISION, sa.Boolean, sa.Text, sa.LargeBinary,
+)  # fmt: skip
+_TEXTS = (is_.is_null, is_.is_string, is_.is_large_string, is_.is_string_view)
+FIRST_DAY, LAST_DAY = -2_440_588, 2_145_042_905  # 4714-11-24 BC to 5874897-12-31, in days from 1970
+FIRST_MICROSECOND = FIRST_DAY * 86_400_000_000
 
 
 class Column(NamedTuple):
-    """A column of a frame in a table: SQL type, the Arrow type that drivers exchange, and whether it has a second one."""
+    """A column of a frame in a table: its types in Arrow, in SQL, with drivers; and whether it has a second one."""
 
     type: pa.DataType
     sql: Any
     wire: pa.DataType
     fine: bool = False
 
-    @property
-    def width(self) -> int:
-        """Bytes that it takes at least in a row, which must fit into a page of 8 kB."""
-        fixed = {sa.SmallInteger: 2, sa.Boolean: 1, sa.Integer: 4, pg.REAL: 4, sa.Date: 4, pg.INTERVAL: 16}
-        return fixed.get(type(self.sql), 1 if is_.is_null(self.wire) else 8) + 2 * self.fine
+    def end(self, start: int) -> int:
+        """Where it ends in a row, in bytes, if it starts there. What varies in length counts as 8."""
+        size = {sa.Boolean: 1, sa.SmallInteger: 2, sa.Integer: 4, pg.REAL: 4, sa.Date: 4, pg.INTERVAL: 16}.get(
+            type(self.sql), 8
+        )
+        varies = isinstance(self.sql, sa.Text | sa.LargeBinary | sa.Numeric | pg.ARRAY | pg.JSONB | sa.JSON | sa.Uuid)
+        end = start + (0 if varies else -start % min(size, 8)) + size
+        return end + end % 2 + 2 if self.fine else end
 
     def encode(self, array: pa.Array) -> list[pa.Array]:
         """What drivers are given. Raises Unsupported: a value that the SQL type does not hold."""
         if is_.is_dictionary(array.type):
             array = array.dictionary_decode()
-        if isinstance(self.sql, pg.JSONB):
-            return [nested.encode(array)]
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
+        if isinstance(self.sql, pg.JSONB):
+            return [nested.encode(array)]
         fine = []
         if self.fine:
             coarse, rest = _split(array.cast(pa.int64()))
-            array, fine = coarse.cast(array_type(array.type)), [rest]
+            array, fine = coarse.cast(_coarse(array.type)), [rest]
         try:
             array = array.cast(self.wire)
         except pa.ArrowInvalid as exc:
@@ -70,10 +76,11 @@ class Column(NamedTuple):
         """Drivers wrap what is too early or too late."""
         if not (is_.is_date(self.wire) or is_.is_timestamp(self.wire)):
             return
-        bounds = pc.min_max(array.cast(pa.int32() if is_.is_date(self.wire) else pa.int64())).as_py()
-        first, last = (_FIRST_DAY, _LAST_DAY) if is_.is_date(self.wire) else (_FIRST_MICROSECOND, 2**63 - 1)
+        days = is_.is_date(self.wire)
+        bounds = pc.min_max(array.cast(pa.int32() if days else pa.int64())).as_py()
+        first, last = (FIRST_DAY, LAST_DAY) if days else (FIRST_MICROSECOND, 2**63 - 1)
         if bounds["min"] is not None and not first <= bounds["min"] <= bounds["max"] <= last:
-            raise Unsupported("Postgres has no dates before 4714 BC or after the year 5874897")
+            raise Unsupported("Postgres has no times before 4714 BC, and no dates after the year 5874897")
 
     def select(self, column: Any) -> Any:
         """What is asked of the database, such that drivers give all of it."""
@@ -85,21 +92,19 @@ class Column(NamedTuple):
         """What drivers gave as the type of the frame; of a dictionary, as its values."""
         array = arrays[0]
         type_ = self.type.value_type if is_.is_dictionary(self.type) else self.type
+        storage = type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
         if isinstance(self.sql, pg.JSONB):
-            return nested.decode(array, type_)
-        storage = type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
-        if is_.is_null(storage):
-            return pa.nulls(len(array))
-        if self.fine:
+            array = nested.decode(array, storage)
+        elif is_.is_null(storage):
+            array = pa.nulls(len(array))
+        elif self.fine:
             whole = pc.multiply(array.cast(pa.int64()), 1000)
             array = pc.add(whole, arrays[1].cast(pa.int64())).cast(storage)
         elif isinstance(self.sql, pg.INTERVAL):
             array = array.cast(pa.duration("us")).cast(storage)
-        elif is_.is_decimal(self.wire):
-            array = array.cast(self.wire).cast(storage)
-        elif is_.is_fixed_size_binary(storage) or is_.is_timestamp(storage):
+        elif is_.is_decimal(self.wire) or is_.is_fixed_size_binary(storage) or is_.is_timestamp(storage):
             array = array.cast(self.wire).cast(storage)
         else:
             array = array.cast(storage)
@@ -109,19 +114,24 @@ class Column(NamedTuple):
 def column(type_: pa.DataType) -> Column | str:
     """How a type is held, or the reason why it is not."""
     inner = type_.value_type if is_.is_dictionary(type_) else type_
-    if type_ == pa.uuid():
+    named = getattr(type_, "extension_name", "")
+    if named == "arrow.uuid":
         return Column(type_, sa.Uuid(), pa.binary(16))
     if is_.is_dictionary(type_) and is_.is_nested(inner):
         return "categories that are lists or structs"
+    if named == "arrow.json":
+        return Column(type_, sa.JSON(), pa.large_string())  # jsonb would not keep the text as it is
     if isinstance(type_, pa.BaseExtensionType):
-        return f"the extension type {type_}"
+        found = column(type_.storage_type)
+        plain = isinstance(found, Column) and not is_.is_dictionary(type_.storage_type)
+        return found._replace(type=type_) if isinstance(found, Column) and plain else f"the extension type {type_}"
     if (element := _element(type_)) is not None:
         return Column(type_, pg.ARRAY(element.sql), pa.list_(element.wire))
     if is_.is_nested(type_):
         reason = nested.refusal(type_)
         return reason or Column(type_, pg.JSONB(), pa.binary())
-    found = _scalar(inner)
-    return f"the type {type_}" if found is None else found._replace(type=type_)
+    scalar = _scalar(inner)
+    return f"the type {type_}" if scalar is None else scalar._replace(type=type_)
 
 
 def _element(type_: pa.DataType) -> Column | None:
@@ -129,11 +139,10 @@ def _element(type_: pa.DataType) -> Column | None:
     if not (is_.is_list(type_) or is_.is_large_list(type_)) or is_.is_nested(type_.value_type):
         return None
     found = column(type_.value_type)
-    plain = isinstance(found, Column) and not found.fine and found.type == type_.value_type
-    if not plain or is_.is_null(type_.value_type) or is_.is_dictionary(type_.value_type):
+    simple = isinstance(found, Column) and isinstance(found.sql, _ELEMENTS)
+    if not simple or is_.is_null(type_.value_type) or is_.is_dictionary(type_.value_type):
         return None
-    simple = (sa.SmallInteger, sa.Integer, sa.BigInteger, pg.REAL, pg.DOUBLE_PRECISION, sa.Boolean, sa.Text, sa.LargeBinary)
-    return found if isinstance(found, Column) and isinstance(found.sql, simple) else None
+    return found if isinstance(found, Column) and not isinstance(type_.value_type, pa.BaseExtensionType) else None
 
 
 def _scalar(type_: pa.DataType) -> Column | None:
@@ -146,9 +155,9 @@ def _scalar(type_: pa.DataType) -> Column | None:
         return Column(type_, pg.DOUBLE_PRECISION(), pa.float64())
     if is_.is_boolean(type_):
         return Column(type_, sa.Boolean(), pa.bool_())
-    if is_.is_null(type_) or is_.is_string(type_) or is_.is_large_string(type_) or is_.is_string_view(type_):
+    if any(test(type_) for test in _TEXTS):
         return Column(type_, sa.Text(), pa.large_string())
-    if is_.is_binary(type_) or is_.is_large_binary(type_) or is_.is_binary_view(type_) or is_.is_fixed_size_binary(type_):
+    if nested.is_bytes(type_):
         return Column(type_, sa.LargeBinary(), pa.large_binary())
     if is_.is_decimal(type_):
         if not 0 <= type_.scale <= type_.precision:
@@ -168,7 +177,7 @@ def _scalar(type_: pa.DataType) -> Column | None:
     return None
 
 
-def array_type(type_: pa.DataType) -> pa.DataType:
+def _coarse(type_: pa.DataType) -> pa.DataType:
     """The type with microseconds in the place of nanoseconds."""
     if is_.is_timestamp(type_):
         return pa.timestamp("us", type_.tz)
@@ -182,9 +191,3 @@ def _split(nanoseconds: pa.Array) -> tuple[pa.Array, pa.Array]:
     below = pc.less(rest, 0)
     down = pc.subtract(down, below.cast(pa.int64()))
     return down, pc.if_else(below, pc.add(rest, 1000), rest).cast(pa.int16())
-
-
-def split(value: Any, type_: pa.DataType) -> tuple[Any, int]:
-    """A value of a column with nanoseconds as microseconds of its type, and the rest."""
-    coarse, rest = _split(pa.array([value], type_).cast(pa.int64()))
-    return coarse.cast(array_type(type_))[0].as_py(), rest[0].as_py()

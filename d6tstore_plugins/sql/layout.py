@@ -14,7 +14,7 @@ from d6tstore.errors import Unsupported
 from d6tstore_plugins.sql.columns import Column, column
 
 _LONGEST = 63  # bytes of an identifier
-_MOST, _PAGE = 1_600, 8_000  # columns of a table, and bytes of a row that cannot be moved elsewhere
+_MOST, _PAGE = 1_600, 8_160  # columns of a table, and bytes of a row, without what can be moved elsewhere
 _TAKEN = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 
 
@@ -46,8 +46,11 @@ class Layout(NamedTuple):
                 parts.append(sa.Column(fine, sa.SmallInteger()))
         return sa.Table(relation, sa.MetaData(), *parts, schema=db_schema)
 
-    def encoded(self, batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
-        """The batches as drivers take them. Reading raises Unsupported: a value that no column holds."""
+    def encoded(self, batches: pa.RecordBatchReader, refused: list[Unsupported]) -> pa.RecordBatchReader:
+        """The batches as drivers take them.
+
+        Reading raises Unsupported, a value that no column holds, and adds it to `refused`: drivers make it another.
+        """
         fields = []
         for name, fine, how in self.columns.values():
             fields += [(name, how.wire)] + ([(fine, pa.int16())] if fine else [])
@@ -60,7 +63,8 @@ class Layout(NamedTuple):
                     try:
                         arrays += how.encode(array)
                     except Unsupported as exc:
-                        raise Unsupported(f"column {label!r}: {exc}") from exc
+                        refused.append(Unsupported(f"column {label!r}: {exc}"))
+                        raise refused[0] from exc
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
         return pa.RecordBatchReader.from_batches(schema, parts())
@@ -102,7 +106,8 @@ class Layout(NamedTuple):
 
 
 def _coded(values: pa.Array, type_: pa.DataType, dictionary: pa.Array) -> pa.Array:
-    indices = pc.index_in(values.cast(dictionary.type), dictionary).cast(type_.index_type)
+    common = pa.float32() if pa.types.is_float16(dictionary.type) else dictionary.type  # of float16 Arrow has no hash
+    indices = pc.index_in(values.cast(common), dictionary.cast(common)).cast(type_.index_type)
     return pa.DictionaryArray.from_arrays(indices, dictionary, ordered=type_.ordered)
 
 
@@ -112,17 +117,18 @@ def refusal(schema: pa.Schema) -> str | None:
         return "two of its columns have the same name"
     if not schema.names:
         return "it has no columns"
-    width = columns = 0
+    end = columns = 0
     for field in schema:
         found = column(field.type)
         if isinstance(found, str):
             return f"Postgres has no column for {field.name!r}, {found}"
-        width += found.width
+        end = found.end(end)
         columns += 1 + found.fine
     if columns > _MOST:
         return f"it has {columns:,} columns, a table of Postgres at most {_MOST:,}"
-    if width + columns // 8 > _PAGE:
-        return f"its rows of {width:,} bytes do not fit into a page of Postgres, which has 8 kB"
+    head = -(-(23 + -(-columns // 8)) // 8) * 8  # of each row: 23 bytes and a bit for each column
+    if head + end > _PAGE:
+        return f"its rows of {head + end:,} bytes do not fit into a page of Postgres, which has 8 kB"
     return None
 
 

@@ -16,6 +16,10 @@ from d6tstore.errors import Unsupported
 _VERSION = b"\x01"  # with which jsonb begins in the binary protocol
 _ODD = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf, "-0.0": -0.0}  # what JSON's numbers do not say
 
+_LISTS = (is_.is_list, is_.is_large_list, is_.is_fixed_size_list, is_.is_list_view, is_.is_large_list_view)
+_BYTES = (is_.is_binary, is_.is_large_binary, is_.is_fixed_size_binary, is_.is_binary_view)
+_MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+
 
 def refusal(type_: pa.DataType) -> str | None:
     """Why a nested type is not held; None if it is."""
@@ -23,16 +27,23 @@ def refusal(type_: pa.DataType) -> str | None:
         names = [field.name for field in type_]
         if len(set(names)) < len(names):
             return f"a struct with a name twice, {type_}"
+        if any("\0" in name for name in names):
+            return f"a struct with NUL in a name, {type_}"
         return next((reason for field in type_ if (reason := refusal(field.type))), None)
     if is_.is_map(type_):
         return refusal(type_.key_type) or refusal(type_.item_type)
-    if is_.is_list(type_) or is_.is_large_list(type_) or is_.is_fixed_size_list(type_):
+    if any(test(type_) for test in _LISTS):
         return refusal(type_.value_type)
     held = is_.is_integer(type_) or is_.is_floating(type_) or is_.is_boolean(type_) or is_.is_null(type_)
-    held |= is_.is_string(type_) or is_.is_large_string(type_) or is_.is_binary(type_) or is_.is_large_binary(type_)
-    held |= is_.is_decimal(type_) or is_.is_date32(type_)
+    held |= is_.is_string(type_) or is_.is_large_string(type_) or is_.is_string_view(type_)
+    held |= is_bytes(type_) or is_.is_decimal(type_) or is_.is_date32(type_)
     held |= (is_.is_timestamp(type_) or is_.is_time(type_) or is_.is_duration(type_)) and type_.unit != "ns"
     return None if held else f"a nested {type_}"
+
+
+def is_bytes(type_: pa.DataType) -> bool:
+    """Are its values bytes?"""
+    return any(test(type_) for test in _BYTES)
 
 
 def encode(array: pa.Array) -> pa.Array:
@@ -46,8 +57,8 @@ def encode(array: pa.Array) -> pa.Array:
 
 def decode(array: pa.Array, type_: pa.DataType) -> pa.Array:
     """Texts of JSON as Arrow values."""
-    values = [None if text is None else _value(json.loads(text, parse_float=_number), type_) for text in array.to_pylist()]
-    return pa.array(values, type_)
+    parsed = (None if text is None else json.loads(text, parse_float=_number) for text in array.to_pylist())
+    return pa.array([_value(value, type_) for value in parsed], type_)
 
 
 def _number(text: str) -> decimal.Decimal:
@@ -88,12 +99,12 @@ def _value(value: Any, type_: pa.DataType) -> Any:
         return _ODD[value] if isinstance(value, str) else float(value)
     if is_.is_integer(type_):
         return int(value)
-    if is_.is_binary(type_) or is_.is_large_binary(type_):
+    if is_bytes(type_):
         return bytes.fromhex(value)
     if is_.is_decimal(type_):
         return decimal.Decimal(value)
     if is_.is_duration(type_):
-        return dt.timedelta(microseconds=int(value))
+        return int(value) // _MICROSECONDS[type_.unit]  # a timedelta would not reach the ends
     for test, kind in ((is_.is_timestamp, dt.datetime), (is_.is_date, dt.date), (is_.is_time, dt.time)):
         if test(type_):
             return kind.fromisoformat(value)

@@ -92,16 +92,14 @@ def read(
 
 def _without_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
     """No rows, but dictionaries. A slice of no rows would not do: written, it may have all its buffers."""
-    empty = batch.schema.empty_table()
     arrays = [
         pa.DictionaryArray.from_arrays(
             pa.array([], column.type.index_type), column.dictionary, ordered=column.type.ordered
         )
         if is_.is_dictionary(column.type)
-        else none.combine_chunks()
-        for column, none in zip(batch.columns, empty.columns, strict=True)
+        else pa.nulls(0, column.type)
+        for column in batch.columns
     ]
-    arrays = [array.chunk(0) if isinstance(array, pa.ChunkedArray) else array for array in arrays]
     return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
 
