@@ -24,6 +24,8 @@ NO_GAIN = ("labels",)  # gzip is less than half of what d6tflow takes: nothing t
 class Bench:
     """Measurements, and what they say about the targets."""
 
+    script = "frames_worker.py"
+
     def __init__(self, place, clock):
         self.place = place
         self.clock = ("wall", "cpu").index(clock)
@@ -38,7 +40,7 @@ class Bench:
             file=sys.stderr,
         )
         place = tempfile.mkdtemp(dir=self.place) if "place" not in arguments else arguments["place"]
-        command = [sys.executable, "-W", "ignore", os.path.join(HERE, "frames_worker.py")]
+        command = [sys.executable, "-W", "ignore", os.path.join(HERE, self.script)]
         done = subprocess.run(
             [*command, action, json.dumps(arguments | {"place": place})], capture_output=True, text=True, cwd=self.place
         )

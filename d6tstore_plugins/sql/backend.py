@@ -40,13 +40,16 @@ class PostgresBackend(TableBackend):
         url: such as `postgresql://etl@host/db?schema=features`; what it does not say libpq takes from its own
             variables and files. Parameters such as `sslmode` go to libpq.
         schema: goes before that of the URL; made when it is missing and you may. The default is `d6tstore`.
+        driver: what moves tables: `adbc`, or `psycopg2`, which takes longer; None is the first one that is installed.
         credentials: the password, asked for at each connection.
     """
 
-    def __init__(self, url: str, schema: str | None = None, credentials: Credentials | None = None) -> None:
+    def __init__(
+        self, url: str, schema: str | None = None, driver: str | None = None, credentials: Credentials | None = None
+    ) -> None:
         self.url = url
         self._address = urls.parse(url, schema)
-        self._credentials = credentials or Credentials()
+        self._credentials, self._driver = credentials or Credentials(), driver
         self._open()
 
     @classmethod
@@ -65,10 +68,10 @@ class PostgresBackend(TableBackend):
         self._locks = Locks(self._connections, self._catalogue.claims)
 
     def _reached(self) -> Connections:
-        return Connections(self._address.url, self._credentials, repr(self))
+        return Connections(self._address.url, self._credentials, repr(self), self._driver)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.url, self._address.schema, self._credentials)
+        return type(self), (self.url, self._address.schema, self._driver, self._credentials)
 
     # ------------------------------------------------------------------ objects
 

@@ -10,9 +10,13 @@ from typing import Any
 import psycopg2
 import pyarrow as pa
 import sqlalchemy as sa
-from adbc_driver_manager import Error as AdbcError
 
 from d6tstore.errors import BackendError, Denied, Unsupported
+
+try:
+    from adbc_driver_manager import Error as AdbcError
+except ModuleNotFoundError:  # psycopg2 does the whole job
+    AdbcError = psycopg2.Error  # type: ignore[misc]
 
 ERRORS = (sa.exc.DBAPIError, sa.exc.InvalidRequestError, psycopg2.Error, AdbcError)
 """What SQLAlchemy and the drivers raise."""

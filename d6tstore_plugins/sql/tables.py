@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pyarrow import types as is_
 
 from d6tstore.errors import BackendError, NotFound, Unsupported
-from d6tstore_plugins.sql.connections import Bulk, Connections
+from d6tstore_plugins.sql.connections import Connections
 from d6tstore_plugins.sql.errors import is_gone
 from d6tstore_plugins.sql.filters import conditions
 from d6tstore_plugins.sql.layout import Layout
@@ -30,7 +30,7 @@ def named(relation: str, db_schema: str) -> sa.Table:
     return sa.Table(relation, sa.MetaData(), schema=db_schema)
 
 
-def write(bulk: Bulk, relation: str, db_schema: str, batches: pa.RecordBatchReader) -> bytes:
+def write(bulk: Any, relation: str, db_schema: str, batches: pa.RecordBatchReader) -> bytes:
     """Make a table and fill it. Returns what reading it needs."""
     schema = batches.schema
     layout = Layout.of(schema)

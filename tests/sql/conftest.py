@@ -1,11 +1,26 @@
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 from postgres import Database, server
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
+def roomy():
+    """A folder for servers. Not pytest's: of root, a server is another user, whom each new session locks out of it."""
+    folder = Path(tempfile.mkdtemp(prefix="d6tstore-servers-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(roomy):
     """The server of this worker."""
-    return server(tmp_path_factory.mktemp("postgres"))
+    (roomy / "postgres").mkdir()
+    started = server(roomy / "postgres")
+    yield started
+    started.server.close()
 
 
 @pytest.fixture
