@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from d6tstore import record as records_
 from d6tstore.backend import Entry, TableBackend, check_key
 from d6tstore.credentials import Credentials
-from d6tstore.errors import BackendError, NotFound
+from d6tstore.errors import NotFound
 from d6tstore.record import Record
 from d6tstore_plugins.sql import layout, queries, tables, views
 from d6tstore_plugins.sql import url as urls
@@ -153,8 +153,8 @@ class PostgresBackend(TableBackend):
         try:
             with self._connections.transaction() as connection:
                 views.refresh(connection, self._catalogue, family)
-        except BackendError as exc:
-            warnings.warn(str(exc), BackendWarning, stacklevel=3)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the result is there
+            warnings.warn(f"{family}: its view for people is not up to date. {exc}", BackendWarning, stacklevel=3)
 
     def records(self, family: str) -> Iterator[tuple[str, bytes]]:
         """Current records of a family, in one query."""

@@ -139,9 +139,7 @@ def _make(connection: sa.Connection, schema: str, name: str, mark: str, parts: l
             types.setdefault(column, set()).add(type_)
     mixed = sorted(column for column, found in types.items() if len(found) > 1)
     columns = {column: min(found) for column, found in types.items() if len(found) == 1}
-    body = _union(schema, parts, columns, taken=set(types)).compile(
-        dialect=_PLAIN, compile_kwargs={"literal_binds": True}
-    )
+    body = _union(schema, parts, columns, set(types))
     free = _free(connection, schema, name, mark)
     view = f"{quoted(schema)}.{quoted(free)}"
     try:
@@ -168,27 +166,39 @@ def _free(connection: sa.Connection, schema: str, name: str, mark: str) -> str:
             return free
 
 
-def _union(schema: str, parts: list[Part], columns: Mapping[str, str], taken: set[str]) -> Any:
-    """All rows of some tables: by name of column, with the parameters of each before them."""
+def _union(schema: str, parts: list[Part], columns: Mapping[str, str], taken: set[str]) -> str:
+    """All rows of some tables: by name of column, with the parameters of each before them.
+
+    Text, for a hundred selects of SQLAlchemy take as long to make as a small frame to save. It quotes names and values.
+    """
     names = list(dict.fromkeys(name for part in parts for name in part.parameters))
-    labels = {name: identifier(f"p_{name}", taken) for name in names}
-    kinds = {name: _kind([part.parameters.get(name) for part in parts]) for name in names}
+    labels = [quoted(identifier(f"p_{name}", taken)) for name in names]
+    kinds = [_kind([part.parameters.get(name) for part in parts]) for name in names]
+    types = [kind.compile(dialect=_PLAIN) for kind in kinds]
+    cells: dict[tuple[str, ...], str] = {}
     selects = []
     for part in parts:
-        chosen: list[Any] = []
-        for name, label in labels.items():
-            value = sa.literal(_value(part.parameters.get(name), kinds[name]), kinds[name])
-            chosen.append(sa.cast(value, kinds[name]).label(label))
-        table = sa.Table(part.relation, sa.MetaData(), *map(sa.Column, columns), schema=schema)
-        for column, type_ in columns.items():
-            cell = table.c[column] if column in part.columns else sa.literal_column(f"NULL::{type_}")
-            chosen.append(cell.label(column))
-        selects.append(sa.select(*chosen).select_from(table))
-    return sa.union_all(*selects)
+        there = tuple(part.columns)
+        if there not in cells:
+            cells[there] = ", ".join(
+                quoted(column) if column in part.columns else f"NULL::{type_} AS {quoted(column)}"
+                for column, type_ in columns.items()
+            )
+        chosen = [
+            f"CAST({_literal(_value(part.parameters.get(name), kind), kind)} AS {type_}) AS {label}"
+            for name, kind, type_, label in zip(names, kinds, types, labels, strict=True)
+        ]
+        what = ", ".join(filter(None, [*chosen, cells[there]]))
+        selects.append(f"SELECT {what} FROM {quoted(schema)}.{quoted(part.relation)}")
+    return " UNION ALL ".join(selects)
 
 
-def _literal(text: str) -> str:
-    return str(sa.literal(text).compile(dialect=_PLAIN, compile_kwargs={"literal_binds": True}))
+def _literal(value: Any, kind: Any = None) -> str:
+    """A value as it stands in SQL."""
+    if value is None:
+        return "NULL"
+    processor: Any = (kind or sa.Text()).dialect_impl(_PLAIN).literal_processor(_PLAIN)
+    return str(processor(value))
 
 
 def _kind(values: list[Any]) -> Any:
