@@ -21,6 +21,8 @@ os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 def no_default_store():
     yield
     context.set_default(None)
+    while context.named:
+        context.named.popitem()[1].close()
 
 
 @pytest.fixture(autouse=True)

@@ -272,17 +272,8 @@ class Panel(d6tstore.tasks.TaskSQLPandas):
         self.save(pd.DataFrame({"x": [1, 2]}))
 
 
-@pytest.fixture
-def no_database():
-    context.named.clear()
-    yield
-    for backend in context.named.values():
-        backend.close()
-    context.named.clear()
-
-
 @pytest.mark.parametrize("first", ["init", "db"])
-def test_tables_go_to_the_database_and_all_else_stays(database, tmp_path, no_database, ask, first):
+def test_tables_go_to_the_database_and_all_else_stays(database, tmp_path, ask, first):
     calls = {
         "init": lambda: d6tstore.init(tmp_path),
         "db": lambda: d6tstore.db.init(database.url.partition("&schema")[0], database.schema),
@@ -296,7 +287,7 @@ def test_tables_go_to_the_database_and_all_else_stays(database, tmp_path, no_dat
     assert Panel().complete() and not Prices().complete()
 
 
-def test_without_a_database(tmp_path, no_database):
+def test_without_a_database(tmp_path):
     d6tstore.init(tmp_path)
     with pytest.raises(UsageError, match=r"choose that with d6tstore.db.init\(url\)"):
         d6tstore.run(Panel())
@@ -304,7 +295,7 @@ def test_without_a_database(tmp_path, no_database):
         d6tstore.db.init("memory://")
 
 
-def test_what_is_no_table_is_refused_by_tasks_of_tables_only(store, no_database):
+def test_what_is_no_table_is_refused_by_tasks_of_tables_only(store):
     context.named["db"] = store.repository.default
     d6tstore.init("memory://")
 
