@@ -162,7 +162,28 @@ def gc(dry_run: bool = False, older_than: float = 24 * 3600.0) -> Any:
 
 
 def sql(query: str, /, *, params: Any = None, as_: str = "pandas", **relations: Any) -> Any:
-    """Ask the database that holds results as tables; see `Store.sql`."""
+    """Ask the database that holds results as tables. Nothing can be changed by it.
+
+    Args:
+        query: one SELECT, where `{name}` stands for a table (write other braces twice) and `:name` for a value
+            of `params`.
+        params: values, which the driver quotes.
+        as_: `"pandas"`, `"polars"` or `"arrow"`.
+        **relations: tasks with one output, or targets, by the names in the query; all on one database. Their
+            results are those of the records, complete or not.
+
+    Returns:
+        A frame. Numbers of the SQL type numeric are float64, UUIDs and JSON are text.
+
+    Raises:
+        NeverRun: a task has no result.
+        SelectionError: a result is no table, the query names one that is not given, or they lie in several places.
+        BackendError: the database refuses the query.
+
+    Example:
+        >>> d6tstore.sql("select sum(price) from {prices} where day > :day", prices=Prices(),
+        ...              params={"day": 3})  # doctest: +SKIP
+    """
     return context.current().sql(query, params=params, as_=as_, **relations)
 
 

@@ -23,7 +23,7 @@ _WAY = re.compile(r"anon|google_default|cloud|browser|cache|.*[/\\].*\.json", re
 _BESIDE = re.compile(r"(.*_)?(key_id|certificate|string|user|username)")
 # In `host=db password=x`, `Server=h;PWD=x` and `Authorization: x`; not in the folder `token=5` of a path.
 _KEYWORD = re.compile(
-    r"(?:^|[\s;&?])([\w-]+)=([^\s;&]+)"
+    r"(?:^|[\s;&?])([\w-]+)=([^\s;&#]+)"
     r"|(?:^|[\s;])(password|passwd|pwd)\s*=\s*(\S+)"
     r"|^\s*([\w-]+)\s*:\s*(?!//)(?=(\S+))"
 )

@@ -276,28 +276,7 @@ class Store:
     def sql(
         self, query: str, /, *, params: Mapping[str, Any] | None = None, as_: str = "pandas", **relations: Any
     ) -> Any:
-        """Ask the database that holds results as tables. Nothing can be changed by it.
-
-        Args:
-            query: one SELECT, where `{name}` stands for a table (write other braces twice) and `:name` for a value
-                of `params`.
-            params: values, which the driver quotes.
-            as_: `"pandas"`, `"polars"` or `"arrow"`.
-            **relations: tasks with one output, or targets, by the names in the query; all on one database. Their
-                results are those of the records, complete or not.
-
-        Returns:
-            A frame. Numbers of the SQL type numeric are float64, UUIDs and JSON are text.
-
-        Raises:
-            NeverRun: a task has no result.
-            SelectionError: a result is no table, the query names one that is not given, or they lie in several places.
-            BackendError: the database refuses the query.
-
-        Example:
-            >>> d6tstore.sql("select sum(price) from {prices} where day > :day", prices=Prices(),
-            ...              params={"day": 3})  # doctest: +SKIP
-        """
+        """Ask the database that holds results as tables; see `d6tstore.sql`."""
         return querying.ask(self.repository, query, params or {}, as_, relations)
 
     def close(self) -> None:

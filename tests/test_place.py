@@ -6,7 +6,7 @@ import traceback
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from d6tstore import place, secret_words
@@ -52,6 +52,7 @@ def test_odd_passwords(password):
 @given(texts, st.text("abcXYZ019-._~", max_size=9))
 @example("token", "a")
 def test_a_secret_parameter_is_found_in_any_place(value, other):
+    assume(value.lower() not in ("true", "false", "yes", "no", "on", "off"))  # which are switches, not secrets
     for key in ("password", "token", "sig", "X-Amz-Signature", "api_key", "AccountKey", "SharedAccessKey"):
         for query in (urlencode({"a": other, key: value}), urlencode({key: value, "a": other})):
             at = split(f"https://host/path?{query}#end")
@@ -69,9 +70,10 @@ UNTOUCHED = [
     "data", "./data", "~/data", "C:/x", "C:\\x\\y", "\\\\server\\share", "/a@b:c", "sqlite:///x.db", "file:///a/b",
     "memory://", "s3://bucket/key@version", "https://host:8080/path", "http://[::1]:80/x@y", "x://h?", "x://h#", "x://",
     "gs://b/a=1/b=2?c", "sqlite://", "u:p", "postgresql://h1:1,h2:2/db", "https://h/p?sort_key=a&partition_key=b",
-    "zip://a.csv::https://h/x", "/data/12:30@home", "simplecache::s3://b/k", "C:/a@b", "/x y/Basic training", "C:\\Basic training",
+    "zip://a.csv::https://h/x", "/data/12:30@home", "simplecache::s3://b/k", "C:/a@b", "/x y/Basic training",
+    "C:\\Basic training",
     "/mnt/Visual Basic projects", "s3://b/basic structures/x", "/lake/token=5", "s3://b/p/token=5/x.parquet",
-    "/data/model=svm,token=1-5f1c", "github://org:repo@main/path", 
+    "/data/model=svm,token=1-5f1c", "github://org:repo@main/path",
     "https://h/p?page_token=abc&x=1",
 ]  # fmt: skip
 

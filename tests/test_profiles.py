@@ -356,7 +356,8 @@ def test_what_only_sounds_like_a_secret(write):
     write('[profiles.prod]\nurl = "memory://"\ncredentials = "token"\nwrite_credentials = "secret_key"\n'
           'options = {use_token = true, password = ""}\npipes.p = {url = "/x", credentials = "password"}')  # fmt: skip
     assert profiles.load("prod").profile.pipes["p"].credentials == "password"
-    write("[profiles.prod]\nurl = '${PWD}/data'\n[profiles.prod.backends.tokens]\nurl = './t'\noptions = {token = 'anon'}\n"
+    write("[profiles.prod]\nurl = '${PWD}/data'\n"
+          "[profiles.prod.backends.tokens]\nurl = './t'\noptions = {token = 'anon'}\n"
           "[profiles.prod.pipes.key]\nurl = './k'\noptions = {columns = ['key', 'value']}")  # fmt: skip
     assert sorted(profiles.load("prod").profile.places()) == ["backend tokens", "default", "pipe key"]
 

@@ -1,4 +1,4 @@
-"""A server that goes away, refuses or takes too long; processes that die, fork or work at once; tables of other versions.
+"""A server that goes away, refuses or takes too long; processes that die, fork or work at once; other versions.
 
 Each gives a right result, or an error of ours that says what to do, and costs no result that was there before.
 """

@@ -1,4 +1,4 @@
-"""A real PgBouncer before the server: refused where connections are shared by the transaction, used where they are not."""
+"""A real PgBouncer before the server: refused where it shares connections by the transaction, else used."""
 
 from __future__ import annotations
 

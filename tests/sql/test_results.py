@@ -1,7 +1,7 @@
 """What people find in the database: tables with comments, views, a listing, answers to queries; and `db.init`.
 
-What can go wrong: a view that is stale, or takes the place of somebody's; a view in the way costs a result; SQL in a name
-or a parameter runs; the database is chosen for what belongs elsewhere.
+What can go wrong: a view that is stale, or takes the place of somebody's; a view in the way costs a result; SQL in a
+name or a parameter runs; the database is chosen for what belongs elsewhere.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import d6tstore
 from d6tstore import context
 from d6tstore.errors import BackendError, FormatError, NeverRun, RunFailed, SelectionError, UsageError
 
+HERE = " AND relnamespace = current_schema()::regnamespace"
 EVIL = "'; DROP TABLE d6tstore_objects; --"
 
 
@@ -118,7 +119,7 @@ def test_the_last_result_takes_the_view_with_it(store, ask):
     store.run([Report(), Prices(days=1)])
     store.invalidate_all()
     store.gc(older_than=0)
-    assert ask("SELECT relname FROM pg_class WHERE relkind IN ('r', 'v') AND relnamespace = current_schema()::regnamespace "
+    assert ask(f"SELECT relname FROM pg_class WHERE relkind IN ('r', 'v'){HERE} "
                "AND relname NOT LIKE 'd6tstore%'") == [("results",)]  # fmt: skip
 
 
@@ -149,9 +150,7 @@ def test_what_others_made_is_left_alone(store, ask, made):
     ask(f"CREATE {made}")
     store.run(Prices())
     assert len(ask("SELECT * FROM prices")) == made.startswith("VIEW")
-    names = ask(
-        "SELECT relname FROM pg_class WHERE relkind = 'v' AND relname LIKE 'prices~%' AND relnamespace = current_schema()::regnamespace"
-    )
+    names = ask(f"SELECT relname FROM pg_class WHERE relkind = 'v' AND relname LIKE 'prices~%'{HERE}")
     assert len(names) == 1 and len(ask(f'SELECT * FROM "{names[0][0]}"')) == 3
 
 
@@ -161,9 +160,7 @@ def test_families_that_differ_in_case(store, ask):
             name, (d6tstore.tasks.TaskPqPandas,), {"run": lambda self, v=value: self.save(pd.DataFrame({"x": [v]}))}
         )
         store.run(task())
-    found = ask(
-        "SELECT relname FROM pg_class WHERE relkind = 'v' AND relname LIKE 'thing%' AND relnamespace = current_schema()::regnamespace"
-    )
+    found = ask(f"SELECT relname FROM pg_class WHERE relkind = 'v' AND relname LIKE 'thing%'{HERE}")
     assert sorted(ask(f'SELECT x FROM "{name}"')[0][0] for (name,) in found) == [1, 2]
 
 
