@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import shutil
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +85,30 @@ def flow(project, monkeypatch):
     yield write
     for name in names:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def roomy():
+    """A folder for servers. Not pytest's: of root, a server is another user, whom each new session locks out of it."""
+    folder = Path(tempfile.mkdtemp(prefix="d6tstore-servers-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(roomy):
+    """The Postgres server of this worker."""
+    from postgres import server
+
+    (roomy / "postgres").mkdir()
+    started = server(roomy / "postgres")
+    yield started
+    started.server.close()
+
+
+@pytest.fixture
+def database(postgres):
+    """A schema of it that no other test uses."""
+    from postgres import Database
+
+    return Database(postgres)

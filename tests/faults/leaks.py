@@ -86,7 +86,7 @@ class Scene:
 
     def __init__(self, given):
         self.url, self.name, self.secrets = given["url"], given["name"], given["secrets"]
-        self.dead = given["dead"]
+        self.dead, self.database, self.nobodys = given["dead"], given["database"], given["nobodys"]
         sys.path.insert(0, str(Path.cwd()))
         import flow
 
@@ -204,12 +204,26 @@ FEATURES = {
     "keyring keeps": lambda s: [vault.put("extra", "token", Secret(secret)) for secret in s.secrets],
     "keyring forgets": lambda s: [vault.delete("extra", "token"), vault.delete("extra", "token")],
     "close": lambda s: s.store.close(),
+    "database": lambda s: (s.open(s.database), s.store.repository.default, vars(s.store.repository.default)),
+    "database, run": lambda s: s.store.run(s.all),
+    "database, load": lambda s: (s.flow.Frame().output().load(limit=1), s.flow.Frame().output().uri),
+    "database, sql": lambda s: d6tstore.sql("select * from {f} where x > :x", f=s.flow.Frame(), params={"x": 0}),
+    "database, sql that is wrong": lambda s: d6tstore.sql("select nonsense from {f}", f=s.flow.Frame()),
+    "database, processes": lambda s: _in_process(s, s.flow.Worker()),
+    "database, bulk": lambda s: vars(s.store.repository.default._connections),
+    "database, db.init": lambda s: (d6tstore.db.init(s.database, "other"), context.named),
+    "database, wrong password": lambda s: s.open(s.database, credentials="reader", schema="other"),
+    "database, wrong password by psycopg2": lambda s: s.open(s.nobodys, credentials=s.name, driver="psycopg2"),
+    "database, server down": lambda s: s.open("postgresql://ann@127.0.0.1:9/x", credentials=s.name),
+    "database, no password": lambda s: s.open(s.nobodys),
+    "database, close": lambda s: s.store.close(),
 }
 FAIL = {
     "task that raises", "task that raises in a process", "never run", "server down", "server down, opening",
     "user refused", "wrong password", "role that only reads", "no password", "no such option", "no such setting",
     "no such scheme", "password with characters that a URL cannot hold", "secret as an option", "secret as a name",
-    "profile, wrong",
+    "profile, wrong", "database, sql that is wrong", "database, wrong password", "database, server down",
+    "database, wrong password by psycopg2", "database, no password",
 }  # fmt: skip
 
 # One line for each command, with its exit code. {url} is the place as the user wrote it; < reads a secret from stdin.
@@ -256,7 +270,14 @@ LEAKS["file"] = lambda s: (Path.cwd() / "left.bin").write_bytes(s.secrets[0].enc
 
 
 # What a URL with a secret does otherwise: it goes before all others, and does not go to other processes.
-EXCEPT = {"processes, URL", "wrong password, URL", "role that only reads, URL", "credentials test {url}, URL"}
+EXCEPT = {
+    "processes, URL",
+    "database, processes, URL",
+    "database, wrong password, URL",
+    "wrong password, URL",
+    "role that only reads, URL",
+    "credentials test {url}, URL",
+}
 
 
 def _basic(secret):

@@ -8,11 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import guarded
 import keyring_file
 import leaks
 import pytest
+
+from d6tstore.credentials import variable_of
 
 HERE = Path(__file__).parent
 CORE = "Zq9Vk2Lm8Rt4"  # in each secret: what is left of it, however the rest is quoted
@@ -60,7 +63,30 @@ def server(tmp_path):
 
 
 @pytest.fixture
-def use(tmp_path, server):
+def leo(postgres, database):
+    """A role of the database with a password, its URLs, and the name of its credentials."""
+    from postgres import connect
+
+    name = f"leo_{database.schema}"
+
+    def with_password(secret, in_url):
+        with connect(postgres.get_uri()) as cursor:
+            cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD %s", [secret])
+            cursor.execute(f"GRANT CREATE ON DATABASE postgres TO {name}")
+        end = f"?schema={database.schema}"
+        url = postgres.tcp(name, quote(secret, safe="") if in_url else "") + end
+        return url, postgres.tcp(f"nobody_{name}") + end, f"{name}@127.0.0.1:{postgres.port}"
+
+    yield with_password
+    with connect(postgres.get_uri()) as cursor:
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name])
+        if cursor.fetchone():
+            cursor.execute(f"DROP OWNED BY {name} CASCADE")
+            cursor.execute(f"DROP ROLE {name}")
+
+
+@pytest.fixture
+def use(tmp_path, server, leo):
     """Use all features in a process of its own. Returns what each came to, and where a secret shows."""
 
     def run(secret, where, leaking=False):
@@ -73,16 +99,18 @@ def use(tmp_path, server):
         (home / "project" / "d6tstore.toml").write_text(
             f'[profiles.shared]\nurl = "{server.url("ann")}"\ncredentials = "reader"\nwrite_credentials = "writer"\n'
         )
+        database, nobodys, leos = leo(secret, where == "URL")
         own = {f"D6TSTORE_ANN_127_0_0_1_{server.port}_PASSWORD": secret} if where == "environment" else {}
+        own |= {variable_of(leos, "password"): secret} if where == "environment" else {}
         own |= keyring_file.env_of(folder / "keyring.cfg", MASTER)
         own["PYTHONPATH"] = os.pathsep.join([own["PYTHONPATH"], str(guarded.install(home / "site"))])
         own |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "config"), "TMPDIR": str(home / "tmp")}
         own |= {"LEAKS_USERS_OWN": " ".join(k for k, v in own.items() if CORE in v), "COLUMNS": "250"}
-        put = {"reader": READS, "writer": secret} | ({name: secret} if where == "keyring" else {})
+        put = {"reader": READS, "writer": secret} | ({name: secret, leos: secret} if where == "keyring" else {})
         given = {
             "url": server.url("ann", password=secret if where == "URL" else None), "name": name,
             "secrets": [secret, READS], "dead": "guarded://ann@127.0.0.1:9/", "put": put, "where": where,
-            "leaks": leaking,
+            "leaks": leaking, "database": database, "nobodys": nobodys,
         }  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-X", "faulthandler", str(HERE / "leaks.py")], input=json.dumps(given),
