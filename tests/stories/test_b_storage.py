@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 import d6tstore
+from d6tstore import context
 
-PLACES = ["default", "folder", "path", "file url", "memory"]
+PLACES = ["default", "folder", "path", "file url", "memory", "postgres", "embedded"]
 
 
 class Frame(d6tstore.tasks.TaskPqPandas):
@@ -35,13 +36,15 @@ class Model(d6tstore.tasks.TaskPickle):
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_1_the_same_tasks_give_equal_values_everywhere(place, tmp_path):
+def test_1_the_same_tasks_give_equal_values_everywhere(place, tmp_path, request):
     url = {
         "default": None,
         "folder": str(tmp_path / "a dir"),
         "path": tmp_path / "b",
         "file url": f"file://{tmp_path}/c%20d",
         "memory": "memory://",
+        "postgres": request.getfixturevalue("database").url if place == "postgres" else "",
+        "embedded": f"postgres+embedded://{request.getfixturevalue('roomy')}/story" if place == "embedded" else "",
     }[place]
     d6tstore.init() if url is None else d6tstore.init(url)
     report = d6tstore.run(Model(n=4))
@@ -51,6 +54,9 @@ def test_1_the_same_tasks_give_equal_values_everywhere(place, tmp_path):
     pd.testing.assert_frame_equal(Text(n=4).output().load(), expected.assign(z=0.1))
     assert Model(n=4).output().load() == {"model": {"sum": pytest.approx(0.4)}, "facts": ["x", "y", "z"]}
     assert d6tstore.run(Model(n=4)).ran == []
+    if place in ("postgres", "embedded"):
+        assert Frame(n=4).output().record().outputs["data"].table
+        context.current().close()
     if place == "default":
         assert Frame(n=4).output().path.is_relative_to(Path("data").absolute())
     if place == "file url":
@@ -79,3 +85,30 @@ def test_2_one_task_on_a_named_backend(tmp_path):
     assert Pinned().output().path.is_relative_to(tmp_path / "lake") and Pinned().output().load() == 3
     assert Frame().output().path.is_relative_to(tmp_path / "main")
     assert d6tstore.run(Pinned()).ran == []
+
+
+def test_4_a_table_that_a_person_finds(database, tmp_path):
+    from postgres import connect
+
+    class Panel(d6tstore.tasks.TaskSQLPandas):
+        year: int
+
+        def run(self):
+            days = pd.to_datetime([f"{self.year}-01-01 12:00", f"{self.year}-06-30 00:00"], utc=True).as_unit("us")
+            rows = {"day": days, "name": ["a", None], "value": [1.5, 2.5], "count": [1, 2], "ok": [True, False]}
+            self.save(pd.DataFrame(rows))
+
+    d6tstore.init(tmp_path)
+    d6tstore.db.init(database.url.partition("&schema")[0], database.schema)
+    d6tstore.run([Panel(year=2025), Panel(year=2026)])
+    with connect(database.admin) as cursor:
+        cursor.execute(f'SET search_path = "{database.schema}"')
+        cursor.execute("SELECT sum(value) FROM panel WHERE p_year = 2026 AND ok AND day < '2026-03-01'")
+        assert cursor.fetchone() == (1.5,)
+        cursor.execute("SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+                       "WHERE attrelid = (SELECT relation FROM results LIMIT 1)::regclass AND attnum > 0")  # fmt: skip
+        assert dict(cursor.fetchall()) == {
+            "day": "timestamp with time zone", "name": "text", "value": "double precision", "count": "bigint",
+            "ok": "boolean",
+        }  # fmt: skip
+    assert Panel(year=2026).output().load().value.tolist() == [1.5, 2.5]
