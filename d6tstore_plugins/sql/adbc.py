@@ -15,13 +15,9 @@ from adbc_driver_manager import Error as AdbcError
 from adbc_driver_postgresql import dbapi
 
 from d6tstore.credentials import Credentials
+from d6tstore_plugins.sql.settings import SETTINGS
 
 _IDLE = 4  # connections that wait for the next use
-# Rows come as they were written: no scan joins another one in its middle, none is shared out.
-_SETTINGS = "SELECT " + ", ".join(
-    f"set_config('{name}', '{value}', false)"
-    for name, value in (("synchronize_seqscans", "off"), ("max_parallel_workers_per_gather", "0"), ("jit", "off"))
-)
 _left_behind: list[Any] = []  # connections of the parent: to close them here would end them there
 
 
@@ -105,7 +101,7 @@ def opened(url: sa.URL, credentials: Credentials) -> Any:
     connection = dbapi.connect(_uri(url, credentials))
     try:
         with connection.cursor() as cursor:
-            cursor.execute(_SETTINGS)
+            cursor.execute(SETTINGS)
             cursor.fetchone()
         connection.commit()
     except BaseException:

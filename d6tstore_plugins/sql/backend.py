@@ -33,6 +33,9 @@ class BackendWarning(UserWarning):
     """Something for people is not up to date. All results are whole."""
 
 
+_PATIENCE = sa.select(sa.func.set_config("lock_timeout", "5s", True).label("lock_timeout"))
+
+
 class PostgresBackend(TableBackend):
     """A schema of a Postgres database.
 
@@ -84,14 +87,14 @@ class PostgresBackend(TableBackend):
 
     def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The bytes of those that exist, in one query."""
-        with self._connections.transaction() as connection:
+        with self._connections.transaction(snapshot=True) as connection:
             return dict(self._objects.read(connection, self._objects.those(keys)))
 
     def open_read(self, key: str) -> BinaryIO:
         """A file of an object; of a large one in a temporary file, not in memory."""
         with contextlib.ExitStack() as failing:
             file = failing.enter_context(tempfile.SpooledTemporaryFile(max_size=CHUNK))
-            with self._connections.transaction() as connection:
+            with self._connections.transaction(snapshot=True) as connection:
                 if not self._objects.copy(connection, check_key(key), cast("BinaryIO", file)):
                     raise self._missing(key)
             file.seek(0)
@@ -110,7 +113,7 @@ class PostgresBackend(TableBackend):
         for key in items:
             check_key(key)
         with self._connections.transaction() as connection:
-            for key, data in items.items():
+            for key, data in sorted(items.items(), key=lambda item: item[0]):  # locks in one order
                 self._objects.write(connection, key, data)
         for data in items.values():
             if isinstance(data, Path):
@@ -129,6 +132,7 @@ class PostgresBackend(TableBackend):
 
     def _delete(self, key: str) -> None:
         with self._connections.transaction() as connection:
+            connection.execute(_PATIENCE)  # a reader of the table holds it: gc comes again
             self._objects.delete(connection, key)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
@@ -159,7 +163,7 @@ class PostgresBackend(TableBackend):
     def records(self, family: str) -> Iterator[tuple[str, bytes]]:
         """Current records of a family, in one query."""
         prefix = records_.record_key(family, "").removesuffix(".json")
-        with self._connections.transaction() as connection:
+        with self._connections.transaction(snapshot=True) as connection:
             return iter(list(self._objects.read(connection, self._objects.under(prefix))))
 
     def uri(self, key: str) -> str:
@@ -186,6 +190,8 @@ class PostgresBackend(TableBackend):
         with self._connections.bulk() as bulk:
             described = tables.write(bulk, relation, self._address.schema, batches)
             objects = self._catalogue.objects
+            bulk.rows(self._objects.locking(key))
+            bulk.rows(_PATIENCE)
             old = bulk.rows(sa.select(objects.c.relation).where(objects.c.key == key).with_for_update())
             row = {
                 "size": 0, "relation": relation, "arrow": described, "data": None, "version": sa.func.gen_random_uuid(),

@@ -96,17 +96,18 @@ class Catalogue:
         connection.execute(self.layout.delete())
         connection.execute(self.layout.insert().values(version=VERSION))
 
-    @property
-    def listing(self) -> str:
-        """The view of all results, made from the records themselves."""
-        objects, view = (f"{quoted(self.schema)}.{quoted(name)}" for name in (self.objects.name, LISTING))
+    def listing(self, name: str) -> str:
+        """The view of all results, made from the records themselves. Postgres has no texts with NUL."""
+        objects, view = (f"{quoted(self.schema)}.{quoted(each)}" for each in (self.objects.name, name))
         return (
             f"CREATE VIEW {view} AS SELECT r.record->>'family' AS family, r.record->'params' AS parameters, "
             "o.key AS output, t.relation, (o.value->>'rows')::bigint AS rows, "
             "(r.record->>'time')::timestamptz AS time, "
             "r.record->>'author' AS author, (r.record->>'seconds')::double precision AS seconds, "
-            "coalesce(r.record->'metrics', '{}') AS metrics, r.record->>'code' AS code, o.value->>'format' AS format, "
-            "o.value->>'key' AS key FROM (SELECT convert_from(data, 'UTF8')::jsonb AS record "
+            "coalesce(r.record->'metrics', '{}') AS metrics, r.record->>'code' AS code, "
+            "o.value->>'format' AS format, "
+            "o.value->>'key' AS key FROM (SELECT "
+            "replace(convert_from(data, 'UTF8'), '\\u0000', '\\ufffd')::jsonb AS record "
             f"FROM {objects} WHERE starts_with(key, '.d6tstore/records/')) r, jsonb_each(r.record->'outputs') o "
             f"LEFT JOIN {objects} t ON t.key = o.value->>'key'; "
             f"COMMENT ON VIEW {view} IS '{OURS}all results; relation is the table of a frame'"
@@ -122,7 +123,9 @@ def _make(catalogue: Catalogue, connection: sa.Connection) -> None:
     if not sa.inspect(connection).has_schema(catalogue.schema):
         connection.execute(sa.schema.CreateSchema(catalogue.schema))
     catalogue.layout.metadata.create_all(connection)
-    define(connection, catalogue.listing)
+    connection.execute(sa.select(sa.func.set_config("standard_conforming_strings", "on", True)))
+    taken = sa.inspect(connection).has_table(LISTING, schema=catalogue.schema)  # somebody else's
+    define(connection, catalogue.listing(f"d6tstore_{LISTING}" if taken else LISTING))
 
 
 _STEPS = [_make]  # the n-th leads to layout n + 1

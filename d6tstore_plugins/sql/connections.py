@@ -15,6 +15,7 @@ from d6tstore.credentials import Credentials
 from d6tstore.errors import UsageError
 from d6tstore_plugins.sql import rows
 from d6tstore_plugins.sql.errors import mapping
+from d6tstore_plugins.sql.settings import SETTINGS
 
 try:
     from d6tstore_plugins.sql import adbc
@@ -47,10 +48,17 @@ class Connections:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._engine = sa.create_engine(
-            self._url, pool_pre_ping=True, pool_size=4, max_overflow=16, hide_parameters=True, future=True
+            self._url,
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+            pool_size=4,
+            max_overflow=16,
+            hide_parameters=True,
+            future=True,
         )
         connect: Any = weakref.WeakMethod(self._connect)  # caches of SQLAlchemy keep dialects and their listeners
         sa.event.listen(self._engine, "do_connect", lambda *given: connect()(*given))
+        sa.event.listen(self._engine, "connect", _set_up)
 
     def _connect(self, dialect: Any, record: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         with self._credentials.guard(), self.mapping():
@@ -77,10 +85,13 @@ class Connections:
             return self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
-        """A connection of SQLAlchemy within a transaction: all or nothing."""
-        with mapping(self._place), self.engine.begin() as connection:
-            yield connection
+    def transaction(self, snapshot: bool = False) -> Iterator[sa.Connection]:
+        """A connection of SQLAlchemy within a transaction: all or nothing. `snapshot`: all is read as of one moment."""
+        with mapping(self._place), self.engine.connect() as connection:
+            if snapshot:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @property
     def engine(self) -> sa.Engine:
@@ -108,3 +119,11 @@ class Connections:
         if self._arrow is not None:
             self._arrow.close()
         engine.dispose()
+
+
+def _set_up(connection: Any, record: Any) -> None:
+    """Make the settings of a new connection."""
+    connection.set_client_encoding("UTF8")
+    with connection.cursor() as cursor:
+        cursor.execute(SETTINGS)
+    connection.commit()

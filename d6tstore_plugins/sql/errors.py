@@ -18,7 +18,7 @@ try:
 except ModuleNotFoundError:  # psycopg2 does the whole job
     AdbcError = psycopg2.Error  # type: ignore[misc]
 
-ERRORS = (sa.exc.DBAPIError, sa.exc.InvalidRequestError, psycopg2.Error, AdbcError)
+ERRORS = (sa.exc.DBAPIError, sa.exc.InvalidRequestError, sa.exc.TimeoutError, psycopg2.Error, AdbcError)
 """What SQLAlchemy and the drivers raise."""
 
 _DENIED = ("28", "42501")  # invalid authorization; insufficient privilege

@@ -47,7 +47,12 @@ class Locks:
                     raise Held(f"{key} is being computed", info=self._holder(connection, key))
                 row = {"info": dict(info)}
                 insert = pg.insert(self._claims).values(key=key, **row)
-                connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_=row))
+                try:
+                    connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_=row))
+                except sa.exc.SQLAlchemyError:
+                    connection.rollback()
+                    connection.scalar(sa.select(sa.func.pg_advisory_unlock(self._number(key))))
+                    raise
             self._mine[key] = dict(info)
         try:
             yield
@@ -59,8 +64,10 @@ class Locks:
             self._mine.pop(key, None)
             if self._connection is None:
                 return
-            with contextlib.suppress(sa.exc.SQLAlchemyError):  # the connection is gone, and the lock with it
+            with contextlib.suppress(sa.exc.SQLAlchemyError):  # it may not; a row that is left means nothing
                 self._connection.execute(self._claims.delete().where(self._claims.c.key == key))
+            with contextlib.suppress(sa.exc.SQLAlchemyError):  # the connection is gone, and the lock with it
+                self._connection.rollback()
                 self._connection.scalar(sa.select(sa.func.pg_advisory_unlock(self._number(key))))
 
     def _holder(self, connection: sa.Connection, key: str) -> dict[str, str]:

@@ -78,6 +78,14 @@ class Objects:
         insert = pg.insert(self._objects).values(key=key, **row)
         return insert.on_conflict_do_update(index_elements=["key"], set_=row)
 
+    def locking(self, key: str) -> Any:
+        """The statement that waits for other writers of a key, until the end of the transaction.
+
+        The row alone would not do: of two who make it, neither sees what the other one put beside it.
+        """
+        number = sa.func.hashtextextended(f"{self._schema}/{key}", 1)
+        return sa.select(sa.cast(sa.func.pg_advisory_xact_lock(number), sa.Text).label("locked"))
+
     def delete(self, connection: sa.Connection, key: str) -> None:
         """Remove an object with all that belongs to it."""
         self._forget(connection, key)
@@ -86,6 +94,7 @@ class Objects:
     def _forget(self, connection: sa.Connection, key: str) -> None:
         """Drop the table or the pieces of an object."""
         objects = self._objects
+        connection.execute(self.locking(key))
         query = sa.select(objects.c.version, objects.c.size, objects.c.relation).where(objects.c.key == key)
         for version, size, relation in connection.execute(query.with_for_update()).all():
             if relation is not None:

@@ -14,9 +14,11 @@ import sqlalchemy as sa
 from pyarrow import types as is_
 from sqlalchemy.dialects import postgresql as pg
 
+from d6tstore.errors import SelectionError
+from d6tstore_plugins.sql.catalogue import quoted
+
 _ROWS = 1 << 14  # of a batch: Python objects are larger than what they stand for
 _OPTIONS = pa.csv.WriteOptions(include_header=False)  # texts stand in quotes, and NULL does not
-_SETTINGS = {"synchronize_seqscans": "off", "max_parallel_workers_per_gather": "0"}  # rows in their order
 
 
 class Rows:
@@ -24,7 +26,6 @@ class Rows:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
-        connection.execute(sa.select(*(sa.func.set_config(name, value, True) for name, value in _SETTINGS.items())))
 
     def execute(self, statement: Any) -> None:
         """Run a statement."""
@@ -36,14 +37,16 @@ class Rows:
 
     def copy_in(self, table: sa.Table, batches: pa.RecordBatchReader) -> None:
         """Add rows to a table."""
-        quote = self._connection.dialect.identifier_preparer.format_table
+        where = f"{quoted(str(table.schema))}.{quoted(table.name)}"
         with self._connection.connection.cursor() as cursor:  # type: ignore[attr-defined]
-            cursor.copy_expert(f"COPY {quote(table)} FROM STDIN (FORMAT csv)", _Lines(batches, table))
+            cursor.copy_expert(f"COPY {where} FROM STDIN (FORMAT csv)", _Lines(batches, table), 1 << 20)
 
     @contextlib.contextmanager
     def copy_out(self, statement: Any) -> Iterator[pa.RecordBatchReader]:
         """Rows of a query, in batches."""
         if isinstance(statement, sa.TextClause):
+            if ";" in str(statement).strip().rstrip(";"):  # which would begin another statement
+                raise SelectionError("a query is one statement, and by psycopg2 alone it has no ; in a text either.")
             yield _inferred(self._connection.execute(statement))
             return
         inner = statement.subquery()
@@ -124,23 +127,33 @@ class _Lines(io.RawIOBase):
 
     def __init__(self, batches: pa.RecordBatchReader, table: sa.Table) -> None:
         self._parts = self._made(batches, [column.type for column in table.columns])
-        self._rest = b""
+        self._part = io.BytesIO()
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        while len(self._rest) < size and (more := next(self._parts, None)) is not None:
-            self._rest += more
-        found, self._rest = self._rest[:size], self._rest[size:]
+        """The next bytes, fewer than asked for at the end of a batch."""
+        while not (found := self._part.read(size)):
+            more = next(self._parts, None)
+            if more is None:
+                return b""
+            self._part = io.BytesIO(more)
         return found
 
     def _made(self, batches: pa.RecordBatchReader, kinds: list[Any]) -> Iterator[bytes]:
-        for batch in batches:
+        for batch in _cut(batches):
             texts = [_text(array, kind) for array, kind in zip(batch.columns, kinds, strict=True)]
             sink = pa.BufferOutputStream()
             pa.csv.write_csv(pa.table(texts, batch.schema.names), sink, _OPTIONS)
             yield sink.getvalue().to_pybytes()
+
+
+def _cut(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for start in range(0, batch.num_rows, _ROWS):
+            yield batch.slice(start, _ROWS)
 
 
 def _text(array: pa.Array, kind: Any) -> pa.Array:

@@ -198,7 +198,7 @@ def _literal(value: Any, kind: Any = None) -> str:
     if value is None:
         return "NULL"
     processor: Any = (kind or sa.Text()).dialect_impl(_PLAIN).literal_processor(_PLAIN)
-    return str(processor(value))
+    return str(processor(value.replace("\0", "\ufffd") if isinstance(value, str) else value))
 
 
 def _kind(values: list[Any]) -> Any:

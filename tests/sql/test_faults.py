@@ -18,7 +18,7 @@ from postgres import connect
 from sqlalchemy import event
 
 import d6tstore
-from d6tstore.errors import BackendError, Denied, Held
+from d6tstore.errors import BackendError, Denied, Held, SelectionError
 from d6tstore_plugins.sql.backend import PostgresBackend
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -292,3 +292,113 @@ def test_a_plan_asks_a_constant_number_of_queries(backend):
         assert len(store.preview(tasks)) == number
         counts.append(len(asked))
     assert counts[0] == counts[1] <= 6, asked
+
+
+# ------------------------------------------------------------------------ settings of a role
+
+SETTINGS = [
+    "intervalstyle=sql_standard", "client_encoding=LATIN1", "extra_float_digits=0", "array_nulls=off",
+    "default_transaction_isolation=serializable", "standard_conforming_strings=off", "bytea_output=escape",
+    "DateStyle=German", "timezone=Asia/Kolkata", "synchronize_seqscans=on", "max_parallel_workers_per_gather=8",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("driver", ["adbc", "psycopg2"])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_of_a_role_change_nothing(database, setting, driver):
+    data = pa.table({
+        "t": pa.array([-1, 0, 1_772_368_215_123_456], pa.timestamp("us")), "d": pa.array([-1, 0, 1], pa.duration("us")),
+        "f": [0.1 + 0.2, -0.0, 1e300], "s": ["é€", "\\", "'"], "l": [[1, None], [], None], "b": [b"\\", b"\xff", b""],
+    })  # fmt: skip
+    backend = PostgresBackend.open(f"{database.url}&options=-c%20{setting.replace('=', '%3D')}", driver=driver)
+    try:
+        put(backend, "é/t", data)
+        backend.write("é", b"1")
+        assert backend.read_table("é/t").read_all().cast(data.schema).equals(data) and backend.read("é") == b"1"
+        for column in ("t", "d"):
+            moment = data[column][0].as_py()
+            found = backend.read_table("é/t", [column], [(column, "==", moment)]).read_all()
+            assert found.num_rows == 1
+            assert backend.read_table("é/t", [column], [(column, ">", moment)]).read_all().num_rows == 2
+        assert backend.read_table("é/t", ["f"], [("s", "==", "é€")]).read_all()["f"].to_pylist() == [0.1 + 0.2]
+    finally:
+        backend.close()
+
+
+# ------------------------------------------------------------------------------ what a review found
+
+
+class Named(d6tstore.tasks.TaskPqPandas):
+    name: str
+
+    def run(self):
+        self.save(pd.DataFrame({"x": [1]}))
+
+
+def test_a_parameter_with_nul_spoils_nothing(backend, database):
+    store = d6tstore.Store(d6tstore.store.Repository(backend))
+    store.run([Named(name="nul\0"), Named(name="plain")])
+    with connect(database.admin) as cursor:
+        cursor.execute(f'SELECT count(*) FROM "{database.schema}".results')
+        assert cursor.fetchone() == (2,)
+        cursor.execute(f'SELECT p_name FROM "{database.schema}".named ORDER BY 1')
+        assert cursor.fetchall() == [("nul\ufffd",), ("plain",)]
+
+
+def test_a_schema_with_a_table_of_that_name(database):
+    with connect(database.admin) as cursor:
+        cursor.execute(f'CREATE SCHEMA "{database.schema}" AUTHORIZATION ann')
+        cursor.execute(f'CREATE TABLE "{database.schema}".results (a int)')
+        PostgresBackend.open(database.url).close()
+        cursor.execute(f'SELECT count(*) FROM "{database.schema}".d6tstore_results')
+
+
+def test_two_writers_of_a_key_leave_no_debris(backend, database):
+    from concurrent.futures import ThreadPoolExecutor
+
+    large = os.urandom(1 << 20) * 17
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: backend.write("big", large), range(3)))
+        list(pool.map(lambda i: put(backend, "t", table(10)), range(6)))
+    backend.delete("big")
+    backend.delete("t")
+    with connect(database.admin) as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s ORDER BY 1", [database.schema])
+        names = ["d6tstore_chunks", "d6tstore_claims", "d6tstore_layout", "d6tstore_objects"]
+        assert [name for (name,) in cursor.fetchall()] == names
+        cursor.execute(f'SELECT count(*) FROM "{database.schema}".d6tstore_chunks')
+        assert cursor.fetchone() == (0,)
+
+
+def test_a_claim_that_fails_holds_nothing(backend, database):
+    with connect(database.admin) as cursor:
+        cursor.execute(f'REVOKE INSERT ON "{database.schema}".d6tstore_claims FROM ann')
+        with pytest.raises(Denied), backend.claim("k", INFO):
+            pass
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+        assert cursor.fetchone() == (0,)
+        cursor.execute(f'GRANT INSERT ON "{database.schema}".d6tstore_claims TO ann')
+    with backend.claim("k", INFO):
+        pass
+
+
+def test_what_is_being_read_is_not_waited_for_long(backend):
+    put(backend, "t", table(500_000))
+    reader = backend.read_table("t")
+    reader.read_next_batch()
+    with pytest.raises(BackendError, match="Somebody else holds a lock on it; run again"):
+        backend.delete("t")
+    del reader
+    backend.delete("t")
+    assert not backend.exists("t")
+
+
+def test_one_statement_only(database):
+    backend = PostgresBackend.open(database.url, driver="psycopg2")
+    try:
+        put(backend, "t", table())
+        with pytest.raises(SelectionError, match="one statement"):
+            backend.query("select 1; commit; drop table {t} cascade; select 2", {"t": "t"}, {})
+        assert backend.query("select 1 as a;", {"t": "t"}, {}).read_all().to_pylist() == [{"a": 1}]
+    finally:
+        backend.close()
