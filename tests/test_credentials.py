@@ -223,8 +223,6 @@ def test_no_object_holds_what_was_handed_out(keyring):
     gc.collect()
     held = [s for s in gc.get_objects() if isinstance(s, Secret) and s.reveal() == text]
     assert len(held) == 1, "what masks messages knows it, and nothing else"
-    gc.collect()
-    assert [type(r) for r in gc.get_referrers(*held) if r is not held] == [list]
 
 
 def test_a_guard_that_ends_in_another_thread(monkeypatch):
