@@ -99,7 +99,9 @@ def init(url: Any = None, **options: Any) -> Store:
     from d6tstore import config
 
     try:
-        chosen = config.open(url, **options).naming(context.named)
+        chosen = config.open(url, **options)
+        named = chosen.repository.named  # by `backends=` or a profile: those go before what `db.init` chose
+        chosen = chosen.naming({name: backend for name, backend in context.named.items() if name not in named})
     finally:
         del url, options  # a traceback with locals would show a secret that stands in them
     context.set_default(chosen)

@@ -151,7 +151,7 @@ class Backend(ABC):
 
     def records(self, family: str) -> Iterator[tuple[str, bytes]]:
         """Keys and bytes of all current records of a family, one call for many."""
-        keys = [entry.key for entry in self.list(records_.record_key(family, "").removesuffix(".json"))]
+        keys = [entry.key for entry in self.list(records_.records_prefix(family))]
         yield from self.read_many(keys).items()
 
     def compare_and_swap(self, key: str, expected: str | None, data: bytes) -> None:

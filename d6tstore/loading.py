@@ -149,7 +149,7 @@ class Stored(NamedTuple):
         def batches() -> Iterator[pa.RecordBatch]:
             for batch in found:
                 try:
-                    yield batch.cast(schema)  # those without rows too, for they have the categories
+                    yield _cast(batch, schema)  # those without rows too, for they have the categories
                 except pa.ArrowException as exc:
                     raise self._damaged(f"has rows of other types than its record says ({exc})") from exc
 
@@ -210,3 +210,14 @@ def _described(table: pa.Table, schema: pa.Schema) -> pa.Table:
         return table.cast(schema)
     except (pa.ArrowException, ValueError) as exc:
         raise FormatError(f"these bytes are not the frame that was saved: {exc}. Run the task again.") from exc
+
+
+def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch in the types of a schema; only what differs is cast: Arrow 26 breaks part of a list of nulls."""
+    import pyarrow as pa
+
+    arrays = [
+        array if array.type.equals(field.type, check_metadata=True) else array.cast(field.type)
+        for array, field in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -19,7 +19,6 @@ from d6tstore.repository import Repository
 GRACE = 24 * 3600.0
 """Seconds for which an object without a record is spared: its task may still be running."""
 
-_RECORDS = f"{record.ROOT}records/"
 _HISTORY = f"{record.ROOT}history/"
 
 # What we wrote has such a key. All else below the root is somebody else's: never read, never removed.
@@ -79,8 +78,8 @@ def forget(repository: Repository, keep: set[str]) -> list[str]:
     """Forget all results but those with an id in `keep`; see `Store.invalidate_all`."""
     forgotten = []
     for backend in repository.backends():
-        for key, found in _all_records(backend, repository, _RECORDS):
-            id = key.removeprefix(_RECORDS).removesuffix(".json").replace("/", "-")
+        for key, found in _all_records(backend, repository, record.RECORDS):
+            id = key.removeprefix(record.RECORDS).removesuffix(".json").replace("/", "-")
             if id in keep:
                 continue
             if isinstance(found, Record) and key == found.key:
@@ -119,7 +118,7 @@ def _collect(repository: Repository, backend: Backend, before: float, garbage: G
     # Objects are listed before records: what is written meanwhile is not listed, what is published is spared.
     objects = [e for e in backend.list() if _ours(_OBJECT, e.key, repository) and e.modified < before]
     history = {e.key: e for e in backend.list(_HISTORY)}
-    records = _all_records(backend, repository, _RECORDS) + _all_records(backend, repository, _HISTORY)
+    records = _all_records(backend, repository, record.RECORDS) + _all_records(backend, repository, _HISTORY)
     dropped = {key for key, found in records if _dismissable(key, found)}
     named, unreadable = _named(records, dropped)
     unwanted: dict[str, list[Entry]] = {}
@@ -186,7 +185,7 @@ def verify(repository: Repository, graph: Graph | None) -> list[Problem]:
     wanted = None if graph is None else {f"{repository.family(t)}-{t.hash}" for t in graph}
     problems = []
     for backend in repository.backends():
-        for key, found in _all_records(backend, repository, _RECORDS):
+        for key, found in _all_records(backend, repository, record.RECORDS):
             id = _stem(key)
             if wanted is not None and id not in wanted:
                 continue

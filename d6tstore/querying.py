@@ -15,8 +15,8 @@ from d6tstore.task import Task
 
 def ask(repository: Repository, query: str, params: Mapping[str, Any], kind: str, relations: Mapping[str, Any]) -> Any:
     """The frame that a query gives; see `Store.sql`."""
-    if kind not in ("pandas", "polars", "arrow"):
-        raise SelectionError(f"as_={kind!r} is unknown. Use 'pandas', 'polars' or 'arrow'.")
+    if kind not in frames.KINDS:
+        raise SelectionError(f"as_={kind!r} is unknown. Use {', '.join(map(repr, frames.KINDS))}.")
     if not relations:
         raise SelectionError("a query needs at least one result: sql('select * from {prices}', prices=Prices()).")
     keys: dict[str, str] = {}

@@ -25,6 +25,9 @@ ANCESTORS = 32
 ROOT = ".d6tstore/"
 """Everything that is ours and not a result lies under this prefix."""
 
+RECORDS = f"{ROOT}records/"
+"""Current records lie under this one."""
+
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One stored output. `bytes` is the stored size; `schema` is the Arrow schema, base64.
@@ -172,7 +175,12 @@ def nearest(params: Mapping[str, Any], records: Iterable[Record]) -> tuple[Recor
 
 def record_key(family: str, hash: str) -> str:
     """Key of the current record of a task."""
-    return f"{ROOT}records/{family}/{hash}.json"
+    return f"{records_prefix(family)}{hash}.json"
+
+
+def records_prefix(family: str) -> str:
+    """Prefix of the keys of the current records of a family."""
+    return f"{RECORDS}{family}/"
 
 
 def history_prefix(family: str, hash: str) -> str:

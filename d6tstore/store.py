@@ -49,7 +49,7 @@ class Store:
         return Store, (self.repository,)
 
     def naming(self, backends: Mapping[str, Backend]) -> Store:
-        """The same store with further backends by name, unless it has them of its own by `backends=`."""
+        """The same store with further backends by name, which go before those that it has."""
         named = {**self.repository.named, **backends}
         return Store(replace(self.repository, named=named)) if backends else self
 

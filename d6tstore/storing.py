@@ -69,7 +69,7 @@ def _store_frame(
     backend: Backend, format: TableFormat, name: str, frame: Any, key: Callable[[str], str], old: Output | None
 ) -> Output:
     """A native table where the backend takes it, else bytes. What comes in parts is hashed as it goes by."""
-    schema, note = frame.schema, "it holds no tables"
+    schema, note = frame.schema, ""
     if old is not None and hasattr(frame, "num_rows"):  # all is there: perhaps nothing need be written
         digest = content.of_table(frame)
         if _same(backend, old, digest, name):
@@ -92,10 +92,9 @@ def _store_frame(
         note = refusal
     if format.only_tables:
         raise FormatError(
-            f"{backend!r} cannot hold it as a table: {note}. Choose a database (d6tstore.db.init), change the frame, "
-            "or use a task class that may store bytes (TaskPqPandas)."
+            f"{backend!r} cannot hold it as a table: {note or 'it holds no tables'}. Choose a database "
+            "(d6tstore.db.init), change the frame, or use a task class that may store bytes (TaskPqPandas)."
         )
-    note = note if isinstance(backend, TableBackend) else ""
     hashed = _Hashed(frame)
     with Spool(backend) as spool:
         hashed.give_to(lambda batches: _dump(format, batches, spool, backend))

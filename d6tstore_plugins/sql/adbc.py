@@ -18,17 +18,13 @@ from d6tstore.credentials import Credentials
 from d6tstore_plugins.sql.settings import SETTINGS
 
 _IDLE = 4  # connections that wait for the next use
-_left_behind: list[Any] = []  # connections of the parent: to close them here would end them there
 
 
 class Pool:
-    """Connections of one process to one database. Opening one takes 50 ms, so some are kept."""
+    """Connections of the process that makes it to one database. Opening one takes 50 ms, so some are kept."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._begin()
-
-    def _begin(self) -> None:
         self._pid = os.getpid()
         self._idle: list[Any] = []
         weakref.finalize(self, _close, self._idle, self._pid)
@@ -41,11 +37,6 @@ class Pool:
             engine: of the same database, which quotes values.
             opened: makes a new connection.
         """
-        if self._pid != os.getpid():
-            with self._lock:
-                if self._pid != os.getpid():
-                    _left_behind.extend(self._idle)
-                    self._begin()
         connection = self._taken() or opened()
         try:
             yield Bulk(connection, engine)

@@ -22,7 +22,7 @@ from d6tstore.errors import NotFound
 from d6tstore.record import Record
 from d6tstore_plugins.sql import layout, queries, tables, views
 from d6tstore_plugins.sql import url as urls
-from d6tstore_plugins.sql.catalogue import CHUNK, Catalogue, quoted
+from d6tstore_plugins.sql.catalogue import CHUNK, LISTING, Catalogue, qualified
 from d6tstore_plugins.sql.connections import Connections
 from d6tstore_plugins.sql.errors import Dependent
 from d6tstore_plugins.sql.locks import Locks, refuse_pooler
@@ -31,9 +31,6 @@ from d6tstore_plugins.sql.objects import Objects
 
 class BackendWarning(UserWarning):
     """Something for people is not up to date. All results are whole."""
-
-
-_PATIENCE = sa.select(sa.func.set_config("lock_timeout", "5s", True).label("lock_timeout"))
 
 
 class PostgresBackend(TableBackend):
@@ -56,9 +53,11 @@ class PostgresBackend(TableBackend):
         self._open()
 
     @classmethod
-    def open(cls, url: str, credentials: Credentials | None = None, **options: Any) -> PostgresBackend:
+    def open(  # type: ignore[override]  # its options by name, so that others are refused
+        cls, url: str, credentials: Credentials | None = None, schema: str | None = None, driver: str | None = None
+    ) -> PostgresBackend:
         """See `Backend.open`."""
-        backend = cls(url, credentials=credentials, **options)
+        backend = cls(url, schema, driver, credentials)
         refuse_pooler(backend._connections, repr(backend))
         with backend._connections.transaction() as connection:
             backend._catalogue.prepare(connection, repr(backend))
@@ -68,7 +67,7 @@ class PostgresBackend(TableBackend):
         self._connections = self._reached()
         self._catalogue = Catalogue(self._address.schema)
         self._objects = Objects(self._catalogue)
-        self._locks = Locks(self._connections, self._catalogue.claims)
+        self._locks = Locks(self._connections, self._catalogue)
 
     def _reached(self) -> Connections:
         return Connections(self._address.url, self._credentials, repr(self), self._driver)
@@ -88,7 +87,7 @@ class PostgresBackend(TableBackend):
     def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The bytes of those that exist, in one query."""
         with self._connections.transaction(snapshot=True) as connection:
-            return dict(self._objects.read(connection, self._objects.those(keys)))
+            return dict(self._objects.read(connection, self._catalogue.among(map(check_key, keys))))
 
     def open_read(self, key: str) -> BinaryIO:
         """A file of an object; of a large one in a temporary file, not in memory."""
@@ -132,18 +131,18 @@ class PostgresBackend(TableBackend):
 
     def _delete(self, key: str) -> None:
         with self._connections.transaction() as connection:
-            connection.execute(_PATIENCE)  # a reader of the table holds it: gc comes again
             self._objects.delete(connection, key)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Objects by the beginning of their key."""
         with self._connections.transaction() as connection:
-            return iter(self._objects.entries(connection, self._objects.under(prefix)))
+            return iter(self._objects.entries(connection, self._catalogue.under(prefix)))
 
     def stat(self, keys: Iterable[str]) -> dict[str, Entry]:
         """The entries of those that exist, in one query."""
         with self._connections.transaction() as connection:
-            return {entry.key: entry for entry in self._objects.entries(connection, self._objects.those(keys))}
+            found = self._objects.entries(connection, self._catalogue.among(map(check_key, keys)))
+        return {entry.key: entry for entry in found}
 
     def publish(self, record: Record, previous: Record | None = None) -> None:
         """Make a record the result of its task, in one transaction with its history; then show it to people."""
@@ -158,20 +157,21 @@ class PostgresBackend(TableBackend):
             with self._connections.transaction() as connection:
                 views.refresh(connection, self._catalogue, family)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the result is there
-            warnings.warn(f"{family}: its view for people is not up to date. {exc}", BackendWarning, stacklevel=3)
+            warnings.warn(
+                f"the views of {family!r} for people are not up to date: {exc} The results are whole: drop what is in "
+                f"the way, or read the tables that {LISTING!r} lists.", BackendWarning, stacklevel=3,
+            )  # fmt: skip
 
     def records(self, family: str) -> Iterator[tuple[str, bytes]]:
         """Current records of a family, in one query."""
-        prefix = records_.record_key(family, "").removesuffix(".json")
+        which = self._catalogue.under(records_.records_prefix(family))
         with self._connections.transaction(snapshot=True) as connection:
-            return iter(list(self._objects.read(connection, self._objects.under(prefix))))
+            return iter(list(self._objects.read(connection, which)))
 
     def uri(self, key: str) -> str:
         """The relation of a table; of all else the URL with the key."""
         relation = self._row(key, self._catalogue.objects.c.relation)
-        return (
-            f"{quoted(self._address.schema)}.{quoted(relation[0])}" if relation and relation[0] else f"{self.url}#{key}"
-        )
+        return qualified(self._address.schema, relation[0]) if relation and relation[0] else f"{self.url}#{key}"
 
     def claim(self, key: str, info: Mapping[str, str]) -> AbstractContextManager[None]:
         """An advisory lock: gone with the process that held it, however it died."""
@@ -189,18 +189,7 @@ class PostgresBackend(TableBackend):
         relation = _relation(key)
         with self._connections.bulk() as bulk:
             described = tables.write(bulk, relation, self._address.schema, batches)
-            objects = self._catalogue.objects
-            bulk.rows(self._objects.locking(key))
-            bulk.rows(_PATIENCE)
-            old = bulk.rows(sa.select(objects.c.relation).where(objects.c.key == key).with_for_update())
-            row = {
-                "size": 0, "relation": relation, "arrow": described, "data": None, "version": sa.func.gen_random_uuid(),
-                "modified": sa.func.clock_timestamp(),
-            }  # fmt: skip
-            bulk.execute(self._objects.put(key, row))
-            for replaced in old:
-                if replaced["relation"] is not None:
-                    bulk.execute(sa.schema.DropTable(tables.named(replaced["relation"], self._address.schema)))
+            self._objects.replace(bulk, key, relation=relation, arrow=described)
 
     def read_table(
         self,
@@ -241,8 +230,7 @@ class PostgresBackend(TableBackend):
 
 def _family(key: str) -> str | None:
     """The family of a current record; None if the key is of anything else."""
-    before = f"{records_.ROOT}records/"
-    return key.removeprefix(before).partition("/")[0] if key.startswith(before) else None
+    return key.removeprefix(records_.RECORDS).partition("/")[0] if key.startswith(records_.RECORDS) else None
 
 
 def _relation(key: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore.errors import BackendError
+from d6tstore.record import RECORDS
 
 _PREPARER: Any = pg.dialect(paramstyle="named").identifier_preparer  # type: ignore[no-untyped-call]
 VERSION = 1
@@ -15,7 +18,6 @@ CHUNK = 16 << 20  # bytes of an object in one row; larger ones have several
 LISTING = "results"
 OURS = "d6tstore: "
 """How the comments on what we made for people begin."""
-_LOCK = 0x6436_7473  # of migrations; "d6ts"
 
 
 def quoted(identifier: str) -> str:
@@ -26,6 +28,11 @@ def quoted(identifier: str) -> str:
         '"a""b"'
     """
     return str(_PREPARER.quote_identifier(identifier))
+
+
+def qualified(schema: str, name: str) -> str:
+    """A table or view of a schema as it stands in SQL."""
+    return f"{quoted(schema)}.{quoted(name)}"
 
 
 def define(connection: sa.Connection, statement: str) -> None:
@@ -51,10 +58,8 @@ class Catalogue:
             metadata,
             sa.Column("key", key, primary_key=True),
             sa.Column("size", sa.BigInteger, nullable=False),
-            sa.Column("version", sa.Uuid, nullable=False, server_default=sa.func.gen_random_uuid()),
-            sa.Column(
-                "modified", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()
-            ),
+            sa.Column("version", sa.Uuid, nullable=False),
+            sa.Column("modified", sa.TIMESTAMP(timezone=True), nullable=False),
             sa.Column("relation", sa.Text),
             sa.Column("arrow", sa.LargeBinary),  # schema of the frame, with the categories of its columns
             sa.Column("data", sa.LargeBinary),
@@ -73,6 +78,27 @@ class Catalogue:
             sa.Column("data", sa.LargeBinary, nullable=False),
         )
 
+    def among(self, keys: Iterable[str]) -> Any:
+        """The condition on objects that they have one of these keys."""
+        return self.objects.c.key == sa.any_(sa.literal(list(keys), pg.ARRAY(sa.Text)))
+
+    def under(self, prefix: str) -> Any:
+        """The condition on objects that their key begins so, to the letter."""
+        return self.objects.c.key.startswith(prefix, autoescape=True)
+
+    def table(self, relation: str) -> sa.Table:
+        """A table of this schema, of which only the name matters."""
+        return sa.Table(relation, sa.MetaData(), schema=self.schema)
+
+    def lock(self, what: str) -> int:
+        """The number of an advisory lock, for a purpose in this schema."""
+        text = f"{self.schema}\0{what}".encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+    def locking(self, what: str) -> Any:
+        """The statement that waits until nobody else has that lock, and has it to the end of the transaction."""
+        return sa.select(sa.cast(sa.func.pg_advisory_xact_lock(self.lock(what)), sa.Text).label("locked"))
+
     def prepare(self, connection: sa.Connection, place: str) -> None:
         """Make what is missing; move what is older to this version, step by step, in the transaction of `connection`.
 
@@ -84,7 +110,7 @@ class Catalogue:
             return
         if (encoding := connection.scalar(sa.text("SHOW server_encoding"))) != "UTF8":
             raise BackendError(f"{place}: the database has the encoding {encoding}. Use one with UTF8.")
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))  # of two that begin, one makes them
+        connection.execute(self.locking("layout"))  # of two that begin, one makes them
         found = self._version(connection)
         if found is not None and found > VERSION:
             raise BackendError(
@@ -98,7 +124,7 @@ class Catalogue:
 
     def listing(self, name: str) -> str:
         """The view of all results, made from the records themselves. Postgres has no texts with NUL."""
-        objects, view = (f"{quoted(self.schema)}.{quoted(each)}" for each in (self.objects.name, name))
+        objects, view = (qualified(self.schema, each) for each in (self.objects.name, name))
         return (
             f"CREATE VIEW {view} AS SELECT r.record->>'family' AS family, r.record->'params' AS parameters, "
             "o.key AS output, t.relation, (o.value->>'rows')::bigint AS rows, "
@@ -108,7 +134,7 @@ class Catalogue:
             "o.value->>'format' AS format, "
             "o.value->>'key' AS key FROM (SELECT "
             "replace(convert_from(data, 'UTF8'), '\\u0000', '\\ufffd')::jsonb AS record "
-            f"FROM {objects} WHERE starts_with(key, '.d6tstore/records/')) r, jsonb_each(r.record->'outputs') o "
+            f"FROM {objects} WHERE starts_with(key, '{RECORDS}')) r, jsonb_each(r.record->'outputs') o "
             f"LEFT JOIN {objects} t ON t.key = o.value->>'key'; "
             f"COMMENT ON VIEW {view} IS '{OURS}all results; relation is the table of a frame'"
         )

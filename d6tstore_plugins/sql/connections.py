@@ -23,6 +23,7 @@ except ModuleNotFoundError:  # psycopg2 does the whole job, in more time
     adbc = None  # type: ignore[assignment]
 
 DRIVERS = ("adbc", "psycopg2")
+_left_behind: list[Any] = []  # pools of the parent: to close their connections here would end them there
 
 
 class Connections:
@@ -42,11 +43,12 @@ class Connections:
             )
         self._url, self._credentials, self._place = url, credentials, place
         self._lock = threading.Lock()
-        self._arrow = None if adbc is None or driver == "psycopg2" else adbc.Pool()
+        self._driver = driver
         self._begin()
 
     def _begin(self) -> None:
         self._pid = os.getpid()
+        self._arrow = None if adbc is None or self._driver == "psycopg2" else adbc.Pool()
         self._engine = sa.create_engine(
             self._url,
             isolation_level="READ COMMITTED",
@@ -87,7 +89,7 @@ class Connections:
     @contextlib.contextmanager
     def transaction(self, snapshot: bool = False) -> Iterator[sa.Connection]:
         """A connection of SQLAlchemy within a transaction: all or nothing. `snapshot`: all is read as of one moment."""
-        with mapping(self._place), self.engine.connect() as connection:
+        with self.mapping(), self.engine.connect() as connection:
             if snapshot:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
@@ -100,6 +102,7 @@ class Connections:
             with self._lock:
                 if self._pid != os.getpid():
                     self._engine.dispose(close=False)
+                    _left_behind.append(self._arrow)
                     self._begin()
         return self._engine
 
@@ -110,7 +113,8 @@ class Connections:
             with self.transaction() as connection:
                 yield rows.Rows(connection)
             return
-        with self.mapping(), self._arrow.taken(self.engine, self._opened) as bulk:
+        engine = self.engine  # first, for it may be that of a new process
+        with self.mapping(), self._arrow.taken(engine, self._opened) as bulk:
             yield bulk
 
     def close(self) -> None:
@@ -123,7 +127,6 @@ class Connections:
 
 def _set_up(connection: Any, record: Any) -> None:
     """Make the settings of a new connection."""
-    connection.set_client_encoding("UTF8")
     with connection.cursor() as cursor:
         cursor.execute(SETTINGS)
     connection.commit()

@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 
+from d6tstore import project
 from d6tstore.credentials import Credentials
 from d6tstore_plugins.sql import server
 from d6tstore_plugins.sql import url as urls
@@ -41,7 +42,7 @@ class EmbeddedBackend(PostgresBackend):
     ) -> None:
         path, mark, query = url.removeprefix(_SCHEME).partition("?")
         path = path.removeprefix("//")
-        folder = Path(unquote(path)).expanduser().absolute()
+        folder = Path(project.expanded(unquote(path))).absolute()
         self.url = f"{_SCHEME}//{quote(str(folder))}{mark}{query}"
         self._address = urls.parse(f"postgresql://{server.ROLE}@/postgres{mark}{query}", schema)
         self._credentials, self._driver = credentials or Credentials(), driver

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore.errors import BackendError, Held
+from d6tstore_plugins.sql.catalogue import Catalogue
 from d6tstore_plugins.sql.connections import Connections
 
 
@@ -20,11 +20,11 @@ class Locks:
 
     Args:
         connections: of the database.
-        claims: the table that says who holds which key; a row that is left of a dead process means nothing.
+        catalogue: of the schema; its `claims` say who holds which key. A row of a dead process means nothing.
     """
 
-    def __init__(self, connections: Connections, claims: sa.Table) -> None:
-        self._connections, self._claims = connections, claims
+    def __init__(self, connections: Connections, catalogue: Catalogue) -> None:
+        self._connections, self._catalogue, self._claims = connections, catalogue, catalogue.claims
         self._begin()
 
     def _begin(self) -> None:
@@ -43,7 +43,7 @@ class Locks:
                 raise Held(f"{key} is being computed", info=self._mine[key])
             connection = self._connected()
             with self._connections.mapping():
-                if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(self._number(key)))):
+                if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(self._catalogue.lock(f"claim {key}")))):
                     raise Held(f"{key} is being computed", info=self._holder(connection, key))
                 row = {"info": dict(info)}
                 insert = pg.insert(self._claims).values(key=key, **row)
@@ -51,7 +51,7 @@ class Locks:
                     connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_=row))
                 except sa.exc.SQLAlchemyError:
                     connection.rollback()
-                    connection.scalar(sa.select(sa.func.pg_advisory_unlock(self._number(key))))
+                    connection.scalar(sa.select(sa.func.pg_advisory_unlock(self._catalogue.lock(f"claim {key}"))))
                     raise
             self._mine[key] = dict(info)
         try:
@@ -68,15 +68,11 @@ class Locks:
                 self._connection.execute(self._claims.delete().where(self._claims.c.key == key))
             with contextlib.suppress(sa.exc.SQLAlchemyError):  # the connection is gone, and the lock with it
                 self._connection.rollback()
-                self._connection.scalar(sa.select(sa.func.pg_advisory_unlock(self._number(key))))
+                self._connection.scalar(sa.select(sa.func.pg_advisory_unlock(self._catalogue.lock(f"claim {key}"))))
 
     def _holder(self, connection: sa.Connection, key: str) -> dict[str, str]:
         found = connection.scalar(sa.select(self._claims.c.info).where(self._claims.c.key == key))
         return {str(name): str(value) for name, value in (found or {}).items()}
-
-    def _number(self, key: str) -> int:
-        text = f"{self._claims.schema}\0{key}".encode()
-        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
     def _connected(self) -> sa.Connection:
         """The connection of this process; a new one if the server dropped it, and its locks with it."""
@@ -85,11 +81,9 @@ class Locks:
                 self._connection.scalar(sa.select(1))
                 return self._connection
             except sa.exc.SQLAlchemyError:
-                self._connection.invalidate()
-                self._connection.close()
-                self._connection = None
-                self._mine.clear()
+                self._drop()
         self._connection = self._connections.lasting()
+        self._connection.detach()  # from the pool, where its locks would stay, and which would reset it when it is dead
         return self._connection
 
     def close(self) -> None:
@@ -97,10 +91,13 @@ class Locks:
         if self._pid != os.getpid():
             return
         with self._lock:
-            if self._connection is not None:
-                self._connection.invalidate()  # closed, not pooled: its locks would stay
-                self._connection.close()
-                self._connection = None
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            self._mine.clear()
 
 
 def refuse_pooler(connections: Connections, place: str) -> None:
@@ -113,17 +110,14 @@ def refuse_pooler(connections: Connections, place: str) -> None:
         BackendError: there is one.
     """
     pid = sa.select(sa.func.pg_backend_pid())
-    first, second = connections.lasting(), connections.lasting()
+    first = connections.lasting()
     try:
         before = first.scalar(pid)
-        second.exec_driver_sql("BEGIN")
-        second.scalar(pid)
-        pooled = first.scalar(pid) != before
-        second.exec_driver_sql("ROLLBACK")
+        with connections.transaction() as second:
+            second.scalar(pid)
+            pooled = first.scalar(pid) != before
     finally:
-        for connection in (first, second):
-            connection.invalidate()
-            connection.close()
+        first.close()
     if pooled:
         raise BackendError(
             f"{place} is reached through a pooler in transaction mode (PgBouncer), where a connection is not ours for "

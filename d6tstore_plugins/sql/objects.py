@@ -3,56 +3,51 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from d6tstore.backend import Entry, check_key
+from d6tstore.backend import Entry
 from d6tstore_plugins.sql.catalogue import CHUNK, Catalogue
+from d6tstore_plugins.sql.rows import Rows
+
+_PATIENCE = sa.select(sa.func.set_config("lock_timeout", "5s", True).label("lock_timeout"))
 
 
 class Objects:
     """The rows of a catalogue. Each method works within the transaction that it is given."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._schema = catalogue.schema
+        self._catalogue = catalogue
         self._objects, self._chunks = catalogue.objects, catalogue.chunks
-
-    def those(self, keys: Iterable[str]) -> Any:
-        """The condition of some keys. Raises InvalidKey."""
-        return self._objects.c.key == sa.any_(sa.literal([check_key(key) for key in keys], pg.ARRAY(sa.Text)))
-
-    def under(self, prefix: str) -> Any:
-        """The condition of a prefix, taken to the letter."""
-        return self._objects.c.key.startswith(prefix, autoescape=True)
 
     def read(self, connection: sa.Connection, which: Any) -> Iterator[tuple[str, bytes]]:
         """Keys and bytes of objects that are no tables."""
-        objects, chunks = self._objects, self._chunks
+        objects = self._objects
         query = sa.select(objects.c.key, objects.c.version, objects.c.size, objects.c.data)
         for key, version, size, data in connection.execute(query.where(which, objects.c.relation.is_(None))):
-            if size > CHUNK:
-                rest = sa.select(chunks.c.data).where(chunks.c.version == version).order_by(chunks.c.number)
-                data = b"".join([data, *connection.scalars(rest)])
-            yield key, bytes(data)
+            yield key, b"".join([data, *self._rest(connection, version, size)])
 
     def copy(self, connection: sa.Connection, key: str, file: BinaryIO) -> bool:
         """Write the bytes of an object to a file, piece by piece. False: there is none."""
-        objects, chunks = self._objects, self._chunks
+        objects = self._objects
         query = sa.select(objects.c.version, objects.c.size, objects.c.data)
-        row = connection.execute(query.where(self.those([key]), objects.c.relation.is_(None))).first()
+        row = connection.execute(query.where(objects.c.key == key, objects.c.relation.is_(None))).first()
         if row is None:
             return False
         file.write(row.data)
-        if row.size > CHUNK:
-            numbers = sa.select(chunks.c.number).where(chunks.c.version == row.version).order_by(chunks.c.number)
-            for number in connection.scalars(numbers).all():
-                piece = sa.select(chunks.c.data).where(chunks.c.version == row.version, chunks.c.number == number)
-                file.write(cast("bytes", connection.scalar(piece)))
+        file.writelines(self._rest(connection, row.version, row.size))
         return True
+
+    def _rest(self, connection: sa.Connection, version: uuid.UUID, size: int) -> Iterator[bytes]:
+        """What is behind the first piece of an object, never more than one piece in memory."""
+        chunks = self._chunks
+        for number in range(1, -(-size // CHUNK)):
+            piece = sa.select(chunks.c.data).where(chunks.c.version == version, chunks.c.number == number)
+            yield connection.execute(piece).scalar_one()
 
     def entries(self, connection: sa.Connection, which: Any) -> Sequence[Entry]:
         """What is known of objects."""
@@ -66,42 +61,42 @@ class Objects:
         version = uuid.uuid4()
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         pieces = _pieces(data)
-        values = {"version": version, "size": size, "data": next(pieces)}
+        first = next(pieces)
         for number, piece in enumerate(pieces, 1):
             connection.execute(self._chunks.insert().values(version=version, number=number, data=piece))
-        self._forget(connection, key)
-        row = {"relation": None, "arrow": None, **values, "modified": sa.func.clock_timestamp()}
-        connection.execute(self.put(key, row))
+        self.replace(Rows(connection), key, version=version, size=size, data=first)
 
-    def put(self, key: str, row: dict[str, Any]) -> Any:
-        """The statement that makes or replaces the row of an object."""
-        insert = pg.insert(self._objects).values(key=key, **row)
-        return insert.on_conflict_do_update(index_elements=["key"], set_=row)
+    def replace(self, bulk: Any, key: str, **values: Any) -> None:
+        """Make the row of an object; what was there before is forgotten.
 
-    def locking(self, key: str) -> Any:
-        """The statement that waits for other writers of a key, until the end of the transaction.
-
-        The row alone would not do: of two who make it, neither sees what the other one put beside it.
+        Args:
+            bulk: a transaction with `execute` and `rows`: that of a driver of tables, or `Rows`.
+            key: of the object.
+            **values: of its columns; those that are not given are empty.
         """
-        number = sa.func.hashtextextended(f"{self._schema}/{key}", 1)
-        return sa.select(sa.cast(sa.func.pg_advisory_xact_lock(number), sa.Text).label("locked"))
+        self._forget(bulk, key)
+        row = {"size": 0, "version": uuid.uuid4(), "relation": None, "arrow": None, "data": None, **values}
+        row["modified"] = sa.func.clock_timestamp()
+        insert = pg.insert(self._objects).values(key=key, **row)
+        bulk.execute(insert.on_conflict_do_update(index_elements=["key"], set_=row))
 
     def delete(self, connection: sa.Connection, key: str) -> None:
         """Remove an object with all that belongs to it."""
-        self._forget(connection, key)
+        self._forget(Rows(connection), key)
         connection.execute(self._objects.delete().where(self._objects.c.key == key))
 
-    def _forget(self, connection: sa.Connection, key: str) -> None:
+    def _forget(self, bulk: Any, key: str) -> None:
         """Drop the table or the pieces of an object."""
-        objects = self._objects
-        connection.execute(self.locking(key))
+        objects, chunks = self._objects, self._chunks
+        # The row alone would not do: of two who make it, neither sees what the other one put beside it.
+        bulk.rows(self._catalogue.locking(f"object {key}"))
         query = sa.select(objects.c.version, objects.c.size, objects.c.relation).where(objects.c.key == key)
-        for version, size, relation in connection.execute(query.with_for_update()).all():
-            if relation is not None:
-                table = sa.Table(relation, sa.MetaData(), schema=self._schema)
-                connection.execute(sa.schema.DropTable(table, if_exists=True))
-            if size > CHUNK:
-                connection.execute(self._chunks.delete().where(self._chunks.c.version == version))
+        for old in bulk.rows(query.with_for_update()):
+            if old["relation"] is not None:
+                bulk.rows(_PATIENCE)  # a reader of the table holds it: who comes to delete comes again
+                bulk.execute(sa.schema.DropTable(self._catalogue.table(old["relation"]), if_exists=True))
+            if old["size"] > CHUNK:
+                bulk.execute(chunks.delete().where(chunks.c.version == old["version"]))
 
 
 def _pieces(data: bytes | Path) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from pyarrow import types as is_
 from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore.errors import SelectionError
-from d6tstore_plugins.sql.catalogue import quoted
+from d6tstore_plugins.sql.catalogue import qualified
 
 _ROWS = 1 << 14  # of a batch: Python objects are larger than what they stand for
 _OPTIONS = pa.csv.WriteOptions(include_header=False)  # texts stand in quotes, and NULL does not
@@ -37,7 +37,7 @@ class Rows:
 
     def copy_in(self, table: sa.Table, batches: pa.RecordBatchReader) -> None:
         """Add rows to a table."""
-        where = f"{quoted(str(table.schema))}.{quoted(table.name)}"
+        where = qualified(str(table.schema), table.name)
         with self._connection.connection.cursor() as cursor:  # type: ignore[attr-defined]
             cursor.copy_expert(f"COPY {where} FROM STDIN (FORMAT csv)", _Lines(batches, table), 1 << 20)
 
@@ -97,7 +97,7 @@ def _reading(column: Any) -> tuple[Any, pa.DataType, Callable[[list[Any]], pa.Ar
         return (
             column,
             pa.list_(type_),
-            lambda values: pa.array([v and [_bytes(x) for x in v] if v else v for v in values], pa.list_(type_)),
+            lambda values: pa.array([v and [_bytes(x) for x in v] for v in values], pa.list_(type_)),
         )
     return column, type_, lambda values: pa.array(values, type_)
 
@@ -164,11 +164,9 @@ def _text(array: pa.Array, kind: Any) -> pa.Array:
     if isinstance(kind, sa.Uuid):
         return pa.array([None if value is None else value.hex() for value in array.to_pylist()], pa.string())
     if isinstance(kind, sa.JSON):
-        return (
-            array
-            if not is_.is_binary(type_)
-            else pa.array([v and v[1:].decode() for v in array.to_pylist()], pa.string())
-        )
+        if not is_.is_binary(type_):
+            return array
+        return pa.array([v and v[1:].decode() for v in array.to_pylist()], pa.string())  # without jsonb's version
     if is_.is_binary(type_) or is_.is_large_binary(type_):
         return pa.array([None if value is None else rf"\x{value.hex()}" for value in array.to_pylist()], pa.string())
     if is_.is_list(type_):

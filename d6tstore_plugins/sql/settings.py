@@ -5,7 +5,6 @@ from __future__ import annotations
 _VALUES = {
     "array_nulls": "on",
     "bytea_output": "hex",
-    "client_encoding": "UTF8",
     "default_transaction_isolation": "read committed",
     "extra_float_digits": "1",  # as many digits as a number needs
     "intervalstyle": "postgres",

@@ -25,11 +25,6 @@ class Stored(NamedTuple):
     arrow: bytes
 
 
-def named(relation: str, db_schema: str) -> sa.Table:
-    """A table of which only the name matters."""
-    return sa.Table(relation, sa.MetaData(), schema=db_schema)
-
-
 def write(bulk: Any, relation: str, db_schema: str, batches: pa.RecordBatchReader) -> bytes:
     """Make a table and fill it. Returns what reading it needs."""
     schema = batches.schema

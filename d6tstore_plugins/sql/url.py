@@ -29,7 +29,7 @@ def parse(url: str, schema: str | None = None) -> Address:
         UsageError: it is no URL of a database, or names two schemas.
     """
     try:
-        found = sa.make_url(url.replace("postgres://", "postgresql://", 1))
+        found = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError) as exc:
         raise UsageError(
             f"{url!r} is no URL of a database: {exc}. Write postgresql://user@host:5432/database."
@@ -43,7 +43,9 @@ def parse(url: str, schema: str | None = None) -> Address:
             f"{url!r}: the driver {driver!r} is not used here. Write {backend}://... or {backend}+psycopg2://..."
         )
     found = found.difference_update_query(["schema"]).set(drivername="postgresql+psycopg2", password=None)
+    # From the first byte on, whatever a role has: ADBC reads the names of all types while it connects.
+    found = found.update_query_dict({"client_encoding": "UTF8"})
     chosen = schema or named or SCHEMA
-    if "\0" in chosen or len(chosen.encode()) > 63:
-        raise UsageError("the name of a schema has at most 63 bytes, and no NUL. Choose another one.")
+    if not isinstance(chosen, str) or "\0" in chosen or len(chosen.encode()) > 63:
+        raise UsageError("the name of a schema is text of at most 63 bytes, without NUL. Choose another one.")
     return Address(found, chosen)

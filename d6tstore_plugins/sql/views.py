@@ -10,16 +10,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore import record as records_
-from d6tstore.errors import BackendError, RecordError
+from d6tstore.errors import RecordError
 from d6tstore.record import Record
-from d6tstore_plugins.sql.catalogue import LISTING, OURS, Catalogue, define, quoted
-from d6tstore_plugins.sql.errors import ERRORS, state, text
+from d6tstore_plugins.sql.catalogue import LISTING, OURS, Catalogue, define, qualified, quoted
+from d6tstore_plugins.sql.errors import ERRORS, state
 from d6tstore_plugins.sql.layout import identifier
 
 _NEWEST = 100  # parameter sets in the view of a family
 _WAIT = "2s"  # for a person who reads the view
 _OTHER_COLUMNS = "42P16"
-_OTHERS = ("42809", "2BP01", "42501")  # what is no view, a view that depends on ours, no rights
 # Statements that define take no parameters: literals are rendered, for a server that takes backslashes as they are.
 _PLAIN = pg.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 _PLAIN._backslash_escapes = False
@@ -52,35 +51,25 @@ def refresh(connection: sa.Connection, catalogue: Catalogue, family: str) -> Non
         catalogue: of the schema.
         family: whose results changed.
 
-    Raises:
-        BackendError: something is in the way, or locked for 2 s. It must cost no result.
+    What is in the way, or locked for 2 s, raises an error of the driver. It must cost no result.
     """
-    try:
-        settings = (sa.func.set_config(name, value, True) for name, value in _SETTINGS.items())
-        connection.execute(sa.select(*settings))
-        one_at_a_time = sa.func.hashtextextended(f"{catalogue.schema}.{family}", 0)
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(one_at_a_time)))
-        outputs: dict[str, list[Part]] = {}
-        tables = _tables(connection, catalogue, family)
-        columns = _columns(connection, catalogue, [relation for _, _, relation in tables])
-        for record, output, relation in tables:
-            outputs.setdefault(output, []).append(Part(relation, record.params, columns.get(relation, {})))
-        if tables:
-            _describe(connection, catalogue.schema, *tables[0])
-        made = []
-        for output, parts in outputs.items():
-            name = family if len(outputs) == 1 else f"{family}_{output}"
-            made.append(_make(connection, catalogue.schema, name, f"{_MARK}{output!r} of {family}, ", parts))
-        others = {"schema": catalogue.schema, "mark": _MARK, "family": f" of {family}, ", "made": made}
-        for (view,) in connection.execute(_LEFT, others).all():
-            define(connection, f"DROP VIEW {quoted(catalogue.schema)}.{quoted(view)}")
-    except ERRORS as exc:
-        why = "somebody else's view or table is in the way" if state(exc) in _OTHERS else "it was locked, or refused"
-        raise BackendError(
-            f"the view of {family!r} for people in schema {catalogue.schema!r} is not up to date, for {why} "
-            f"({text(exc)}). The results are whole; drop what is in the way, or read the tables "
-            f"that {LISTING!r} lists."
-        ) from exc
+    settings = (sa.func.set_config(name, value, True) for name, value in _SETTINGS.items())
+    connection.execute(sa.select(*settings))
+    connection.execute(catalogue.locking(f"views of {family}"))
+    outputs: dict[str, list[Part]] = {}
+    tables = _tables(connection, catalogue, family)
+    columns = _columns(connection, catalogue, [relation for _, _, relation in tables])
+    for record, output, relation in tables:
+        outputs.setdefault(output, []).append(Part(relation, record.params, columns.get(relation, {})))
+    if tables:
+        _describe(connection, catalogue.schema, *tables[0])
+    made = []
+    for output, parts in outputs.items():
+        name = family if len(outputs) == 1 else f"{family}_{output}"
+        made.append(_make(connection, catalogue.schema, name, f"{_MARK}{output!r} of {family}, ", parts))
+    others = {"schema": catalogue.schema, "mark": _MARK, "family": f" of {family}, ", "made": made}
+    for (view,) in connection.execute(_LEFT, others).all():
+        define(connection, f"DROP VIEW {qualified(catalogue.schema, view)}")
 
 
 def _describe(connection: sa.Connection, schema: str, record: Record, output: str, relation: str) -> None:
@@ -91,22 +80,20 @@ def _describe(connection: sa.Connection, schema: str, record: Record, output: st
         f"{OURS}{output!r} of {record.family} with {parameters}, computed {record.time} by {record.author} on "
         f"{record.host} in {record.seconds:g} s; module {record.module}; code {code}"
     )
-    define(connection, f"COMMENT ON TABLE {quoted(schema)}.{quoted(relation)} IS {_literal(said)}")
+    define(connection, f"COMMENT ON TABLE {qualified(schema, relation)} IS {_literal(said)}")
 
 
 def _tables(connection: sa.Connection, catalogue: Catalogue, family: str) -> list[tuple[Record, str, str]]:
     """Newest records of a family, with the table of each output that is one."""
     objects = catalogue.objects
-    prefix = records_.record_key(family, "").removesuffix(".json")
-    query = sa.select(objects.c.key, objects.c.data).where(objects.c.key.startswith(prefix, autoescape=True))
+    prefix = records_.records_prefix(family)
+    query = sa.select(objects.c.key, objects.c.data).where(catalogue.under(prefix))
     found = []
     for key, data in connection.execute(query.order_by(objects.c.modified.desc()).limit(_NEWEST)):
         with contextlib.suppress(RecordError):
             found.append(records_.decode(bytes(data), key))
     keys = [output.key for record in found for output in record.outputs.values() if output.table]
-    at = sa.select(objects.c.key, objects.c.relation).where(
-        objects.c.key == sa.any_(sa.literal(keys, pg.ARRAY(sa.Text)))
-    )
+    at = sa.select(objects.c.key, objects.c.relation).where(catalogue.among(keys))
     relations = {key: relation for key, relation in connection.execute(at) if relation}
     return [
         (record, name, relations[output.key])
@@ -141,7 +128,7 @@ def _make(connection: sa.Connection, schema: str, name: str, mark: str, parts: l
     columns = {column: min(found) for column, found in types.items() if len(found) == 1}
     body = _union(schema, parts, columns, set(types))
     free = _free(connection, schema, name, mark)
-    view = f"{quoted(schema)}.{quoted(free)}"
+    view = qualified(schema, free)
     try:
         with connection.begin_nested():  # what depends on it stays, unless columns changed
             define(connection, f"CREATE OR REPLACE VIEW {view} AS {body}")
@@ -189,7 +176,7 @@ def _union(schema: str, parts: list[Part], columns: Mapping[str, str], taken: se
             for name, kind, type_, label in zip(names, kinds, types, labels, strict=True)
         ]
         what = ", ".join(filter(None, [*chosen, cells[there]]))
-        selects.append(f"SELECT {what} FROM {quoted(schema)}.{quoted(part.relation)}")
+        selects.append(f"SELECT {what} FROM {qualified(schema, part.relation)}")
     return " UNION ALL ".join(selects)
 
 

@@ -18,7 +18,7 @@ from postgres import connect
 from sqlalchemy import event
 
 import d6tstore
-from d6tstore.errors import BackendError, Denied, Held, SelectionError
+from d6tstore.errors import BackendError, Denied, Held, SelectionError, UsageError
 from d6tstore_plugins.sql.backend import PostgresBackend
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -310,6 +310,9 @@ def test_settings_of_a_role_change_nothing(database, setting, driver):
         "t": pa.array([-1, 0, 1_772_368_215_123_456], pa.timestamp("us")), "d": pa.array([-1, 0, 1], pa.duration("us")),
         "f": [0.1 + 0.2, -0.0, 1e300], "s": ["é€", "\\", "'"], "l": [[1, None], [], None], "b": [b"\\", b"\xff", b""],
     })  # fmt: skip
+    with connect(database.admin) as cursor:  # a name that not every encoding has
+        cursor.execute(f'CREATE SCHEMA "{database.schema}" AUTHORIZATION ann')
+        cursor.execute(f'CREATE TABLE "{database.schema}"."价格" (x int)')
     backend = PostgresBackend.open(f"{database.url}&options=-c%20{setting.replace('=', '%3D')}", driver=driver)
     try:
         put(backend, "é/t", data)
@@ -402,3 +405,35 @@ def test_one_statement_only(database):
         assert backend.query("select 1 as a;", {"t": "t"}, {}).read_all().to_pylist() == [{"a": 1}]
     finally:
         backend.close()
+
+
+def test_a_table_in_the_place_of_bytes_leaves_no_pieces(backend, database):
+    backend.write("a", os.urandom(1 << 20) * 17)
+    put(backend, "a", table())
+    backend.write("a", b"1")
+    with connect(database.admin) as cursor:
+        cursor.execute(f'SELECT count(*) FROM "{database.schema}".d6tstore_chunks')
+        assert cursor.fetchone() == (0,)
+        cursor.execute("SELECT count(*) FROM pg_tables WHERE schemaname = %s", [database.schema])
+        assert cursor.fetchone() == (4,)
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"durable": True}, "unexpected keyword argument 'durable'.*Options of its backend.*schema, driver"),
+        ({"schema": 3}, "the name of a schema is text"),
+        ({"schema": "x" * 64}, "at most 63 bytes"),
+        ({"driver": "asyncpg"}, "driver='asyncpg' is unknown"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres+embedded"])
+def test_options_that_are_wrong(database, tmp_path, scheme, options, says):
+    place = database.url.partition("&schema")[0] if scheme == "postgresql" else f"{scheme}://{tmp_path}/server"
+    with pytest.raises(UsageError, match=says):
+        d6tstore.open(place, **options)
+
+
+def test_a_home_that_is_nobodys():
+    with pytest.raises(UsageError, match="there is no such home folder here"):
+        d6tstore.open("postgres+embedded://~nosuchuser/x")

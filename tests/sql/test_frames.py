@@ -132,6 +132,12 @@ def test_any_arrow_table_comes_back_equal_however_it_is_cut():
     check()
 
 
+def test_part_of_a_list_of_nulls_comes_back_equal():
+    lists = pa.array([[], [None, None]], pa.list_(pa.null()))
+    for chunks in ([lists], [lists.slice(0, 0), lists.slice(1)], [lists.slice(1)]):
+        assert kept("feather-arrow", pa.table({"x": pa.chunked_array(chunks)})).table
+
+
 def test_any_polars_frame_comes_back_equal():
     @ANY
     @given(dataframes(max_cols=4, max_size=5, excluded_dtypes=[pl.Object], allow_chunks=True))

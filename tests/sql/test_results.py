@@ -284,6 +284,15 @@ def test_tables_go_to_the_database_and_all_else_stays(database, tmp_path, ask, f
     assert Panel().complete() and not Prices().complete()
 
 
+def test_a_backend_that_init_was_given_goes_before(database, tmp_path):
+    chosen = d6tstore.db.init(database.url)
+    own = d6tstore.init(tmp_path, backends={"db": "memory://"})
+    assert own.repository.named["db"].url == "memory://"
+    assert d6tstore.init(tmp_path).repository.named["db"] is chosen
+    again = d6tstore.db.init(database.url, "another")
+    assert context.current().repository.named["db"] is again
+
+
 def test_without_a_database(tmp_path):
     d6tstore.init(tmp_path)
     with pytest.raises(UsageError, match=r"choose that with d6tstore.db.init\(url\)"):
