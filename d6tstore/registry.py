@@ -100,7 +100,8 @@ def _needs(point: EntryPoint, exc: BaseException) -> str | None:
     bringing = [extra for extra, packages in extras.items() if _normal(module) in packages]
     if not bringing:
         return None
-    smallest = min(bringing, key=lambda extra: len(extras[extra]))
+    # Of several the one named after it, as `postgres` for `postgresql`; else the smallest.
+    smallest = min(bringing, key=lambda extra: (not point.name.startswith(extra), len(extras[extra])))
     return f"{module}, which is not installed: pip install '{point.dist.name}[{smallest}]'"
 
 

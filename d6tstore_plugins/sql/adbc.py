@@ -145,6 +145,10 @@ class Bulk:
             found: list[dict[str, Any]] = cursor.fetch_arrow_table().to_pylist()
             return found
 
+    def read_only(self) -> None:
+        """Refuse whatever changes something, to the end of the transaction."""
+        self.execute(sa.text("SET TRANSACTION READ ONLY"))
+
     def copy_in(self, table: sa.Table, batches: pa.RecordBatchReader) -> None:
         """Add rows to a table."""
         with self._connection.cursor() as cursor:

@@ -7,6 +7,7 @@ the catalogue), structs, maps and lists of what has no array are jsonb.
 
 from __future__ import annotations
 
+import decimal
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -32,8 +33,9 @@ _ELEMENTS = (
     sa.SmallInteger, sa.Integer, sa.BigInteger, pg.REAL, pg.DOUBLE_PRECISION, sa.Boolean, sa.Text, sa.LargeBinary,
 )  # fmt: skip
 _TEXTS = (is_.is_null, is_.is_string, is_.is_large_string, is_.is_string_view)
-FIRST_DAY, LAST_DAY = -2_440_588, 2_145_042_905  # 4714-11-24 BC to 5874897-12-31, in days from 1970
-FIRST_MICROSECOND = FIRST_DAY * 86_400_000_000
+DAY = 86_400_000_000  # microseconds
+_FIRST_DAY, _LAST_DAY = -2_440_588, 2_145_042_905  # 4714-11-24 BC to 5874897-12-31, in days from 1970
+_MOST = 2**63 - 1
 
 
 class Column(NamedTuple):
@@ -68,19 +70,66 @@ class Column(NamedTuple):
         try:
             array = array.cast(self.wire)
         except pa.ArrowInvalid as exc:
-            raise Unsupported(f"Postgres does not hold all of its values ({exc})") from exc
+            raise Unsupported(f"the database does not hold all of its values ({exc})") from exc
         self._check(array)
         return [array, *fine]
 
     def _check(self, array: pa.Array) -> None:
         """Drivers wrap what is too early or too late."""
-        if not (is_.is_date(self.wire) or is_.is_timestamp(self.wire)):
+        if not (self.in_days or is_.is_timestamp(self.wire)):
             return
-        days = is_.is_date(self.wire)
-        bounds = pc.min_max(array.cast(pa.int32() if days else pa.int64())).as_py()
-        first, last = (FIRST_DAY, LAST_DAY) if days else (FIRST_MICROSECOND, 2**63 - 1)
-        if bounds["min"] is not None and not first <= bounds["min"] <= bounds["max"] <= last:
+        found = pc.min_max(array.cast(pa.int32() if self.in_days else pa.int64())).as_py()
+        first, last = self.bounds
+        if found["min"] is not None and not first <= found["min"] <= found["max"] <= last:
             raise Unsupported("Postgres has no times before 4714 BC, and no dates after the year 5874897")
+
+    @property
+    def value_type(self) -> pa.DataType:
+        """The type of its values: of categories, that of what they list."""
+        return self.type.value_type if is_.is_dictionary(self.type) else self.type
+
+    @property
+    def in_days(self) -> bool:
+        """Does it count days? All other times are counted in microseconds."""
+        return bool(is_.is_date32(self.value_type))
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The first and the last that a column of days or microseconds holds, from 1970 on."""
+        if self.in_days:
+            return _FIRST_DAY, _LAST_DAY
+        return (_FIRST_DAY * DAY if is_.is_timestamp(self.wire) else -_MOST - 1), _MOST
+
+    # --------------------------------------------------------------- conditions
+
+    def compared(self, column: Any) -> Any:
+        """The column in conditions; text by code point, whatever the language of the database."""
+        return column.collate("C") if isinstance(self.sql, sa.Text) else column
+
+    def listed(self, column: Any, values: list[Any]) -> Any:
+        """The condition on what `compared` gave that it is one of some values."""
+        return column.in_(values)
+
+    def is_number(self, column: Any) -> Any:
+        """The condition on a column of floats that it is not NaN, which Postgres has above all numbers."""
+        return column != sa.cast("NaN", self.sql)
+
+    def whole(self, number: int) -> Any:
+        """A whole number in SQL; of a time, so many days or microseconds: Python's own know fewer years."""
+        if is_.is_integer(self.value_type):
+            return sa.literal(decimal.Decimal(number) if isinstance(self.sql, sa.Numeric) else number, self.sql)
+        if self.in_days:
+            return sa.cast("1970-01-01", sa.Date) + sa.cast(number, sa.Integer)
+        days, rest = divmod(number, DAY)
+        if is_.is_time(self.wire):
+            return sa.cast("00:00", sa.Time) + sa.cast(f"{rest} microseconds", pg.INTERVAL)
+        interval = sa.cast(f"{days} days {rest} microseconds", pg.INTERVAL)
+        if is_.is_duration(self.wire):
+            return interval
+        moment = sa.cast("1970-01-01", sa.TIMESTAMP) + interval
+        return sa.func.timezone("UTC", moment) if self.wire.tz else moment
+
+    # ------------------------------------------------------------------- reading
 
     def select(self, column: Any) -> Any:
         """What is asked of the database, such that drivers give all of it."""
@@ -91,7 +140,7 @@ class Column(NamedTuple):
     def decode(self, arrays: list[Any]) -> Any:
         """What drivers gave as the type of the frame; of a dictionary, as its values."""
         array = arrays[0]
-        type_ = self.type.value_type if is_.is_dictionary(self.type) else self.type
+        type_ = self.value_type
         storage = type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
         if isinstance(array, pa.ExtensionArray):
             array = array.storage

@@ -87,11 +87,16 @@ class Connections:
             return self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     @contextlib.contextmanager
-    def transaction(self, snapshot: bool = False) -> Iterator[sa.Connection]:
-        """A connection of SQLAlchemy within a transaction: all or nothing. `snapshot`: all is read as of one moment."""
+    def transaction(self) -> Iterator[sa.Connection]:
+        """A connection of SQLAlchemy within a transaction: all or nothing."""
+        with self.mapping(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """As `transaction`, to read as of one moment."""
         with self.mapping(), self.engine.connect() as connection:
-            if snapshot:
-                connection.execution_options(isolation_level="REPEATABLE READ")
+            connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 yield connection
 
@@ -107,7 +112,7 @@ class Connections:
         return self._engine
 
     @contextlib.contextmanager
-    def bulk(self) -> Iterator[Any]:
+    def bulk(self, writing: bool = False) -> Iterator[Any]:
         """A connection for tables, within a transaction: all or nothing."""
         if self._arrow is None:
             with self.transaction() as connection:

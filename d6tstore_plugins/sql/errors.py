@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import re
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg2
 import pyarrow as pa
 import sqlalchemy as sa
 
 from d6tstore.errors import BackendError, Denied, Unsupported
 
-try:
-    from adbc_driver_manager import Error as AdbcError
-except ModuleNotFoundError:  # psycopg2 does the whole job
-    AdbcError = psycopg2.Error  # type: ignore[misc]
-
-ERRORS = (sa.exc.DBAPIError, sa.exc.InvalidRequestError, sa.exc.TimeoutError, psycopg2.Error, AdbcError)
+_errors: list[type[Exception]] = [sa.exc.DBAPIError, sa.exc.InvalidRequestError, sa.exc.TimeoutError]
+for _driver in ("psycopg2", "adbc_driver_manager"):
+    with contextlib.suppress(ModuleNotFoundError):  # psycopg2 does the whole job; other databases need neither
+        _errors.append(importlib.import_module(_driver).Error)
+ERRORS = tuple(_errors)
 """What SQLAlchemy and the drivers raise."""
 
 _DENIED = ("28", "42501")  # invalid authorization; insufficient privilege
@@ -45,9 +44,8 @@ class Dependent(BackendError):
     """A view of somebody's depends on a table that is to go."""
 
 
-def is_gone(exc: BaseException) -> bool:
-    """Is a table missing?"""
-    return state(exc) == _GONE
+class Gone(BackendError):
+    """A table is missing."""
 
 
 def mapped(exc: BaseException, place: str) -> BackendError:
@@ -58,6 +56,8 @@ def mapped(exc: BaseException, place: str) -> BackendError:
         return Denied(f"{place} refuses: {said}. Ask for the rights, or correct user and credentials.")
     if code.startswith(_UNSUPPORTED):
         return Unsupported("Postgres holds no text with NUL" if code in _NUL else said)
+    if code == _GONE:
+        return Gone(f"{place}: {said}.")
     if code == _DEPENDENT:
         views = ", ".join(dict.fromkeys(re.findall(r"(?:view|table|rule) (\S+) .*depends on", str(exc)))) or "something"
         return Dependent(f"{place}: {said}: {views} depends on it. Drop or change that, and run gc again.")

@@ -14,17 +14,15 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 from pyarrow import types as is_
-from sqlalchemy.dialects import postgresql as pg
 
-from d6tstore_plugins.sql.columns import FIRST_DAY, FIRST_MICROSECOND, LAST_DAY, Column
+from d6tstore_plugins.sql.columns import DAY, Column
 from d6tstore_plugins.sql.layout import Layout
 
 _COMPARE = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
-_DAY = 86_400_000_000  # microseconds
-_UNITS = {"D": _DAY * 1000, "h": 3_600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 1_000, "ns": 1}
-_INTERVALS = (-(2**63), 2**63 - 1)
+_UNITS = {"D": DAY * 1000, "h": 3_600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 1_000, "ns": 1}
+_NANOSECONDS = (-(2**63), 2**63 - 1)
 
 
 def conditions(layout: Layout, table: sa.Table, where: Sequence[tuple[str, str, Any]] | None) -> list[Any]:
@@ -49,7 +47,7 @@ class _Tested(NamedTuple):
         if self.fine is not None:
             test = sa.or_(sa.false(), *(sa.and_(self.column == whole, self.fine == rest) for whole, rest in found))
         else:
-            test = self._compared.in_(found) if found else sa.false()
+            test = self.how.listed(self._compared, found) if found else sa.false()
         if op == "not in":
             return sa.and_(self.column.is_not(None), sa.not_(test))
         test = sa.and_(self.column.is_not(None), test)
@@ -71,12 +69,11 @@ class _Tested(NamedTuple):
 
     @property
     def _type(self) -> Any:
-        return self.how.type.value_type if is_.is_dictionary(self.how.type) else self.how.type
+        return self.how.value_type
 
     @property
     def _compared(self) -> Any:
-        """The column; text by code point, whatever the language of the database."""
-        return self.column.collate("C") if isinstance(self.how.sql, sa.Text) else self.column
+        return self.how.compared(self.column)
 
     def _equal(self, value: Any) -> Any:
         """What equals a value; None if nothing does. Of a column with nanoseconds, a pair."""
@@ -106,7 +103,7 @@ class _Tested(NamedTuple):
             value, op = value.partition("\0")[0], "<=" if op[0] == "<" else ">"
         test = _COMPARE[op](self._compared, self._plain(value))
         if is_.is_floating(self._type) and op[0] == ">":  # which NaN would be
-            return sa.and_(test, self.column != sa.cast("NaN", self.how.sql))
+            return sa.and_(test, self.how.is_number(self.column))
         return test
 
     def _plain(self, value: Any) -> Any:
@@ -123,41 +120,22 @@ class _Tested(NamedTuple):
             signed = is_.is_signed_integer(self._type)
             bits = self._type.bit_width - signed
             return (-(2**bits) if signed else 0), 2**bits - 1
-        if self.fine is not None:
-            return _INTERVALS
-        if is_.is_date(self.how.wire):
-            return FIRST_DAY, LAST_DAY
-        return (FIRST_MICROSECOND, _INTERVALS[1]) if is_.is_timestamp(self.how.wire) else _INTERVALS
+        return _NANOSECONDS if self.fine is not None else self.how.bounds
 
     def _exact(self, value: Any) -> Any:
         """A value in the whole numbers that the column has: units, days, microseconds or nanoseconds. Else None."""
         if is_.is_integer(self._type):
             return value
         if is_.is_temporal(self._type):
-            unit = "ns" if self.fine is not None else "D" if is_.is_date(self.how.wire) else "us"
+            unit = "ns" if self.fine is not None else "D" if self.how.in_days else "us"
             return Fraction(_nanoseconds(value), _UNITS[unit])
         return None
 
     def _literal(self, whole: int) -> Any:
-        if self.fine is not None:
-            micro, rest = divmod(whole, 1_000)
-            return self._moment(micro), rest
-        if is_.is_integer(self._type):
-            return sa.literal(decimal.Decimal(whole) if isinstance(self.how.sql, sa.Numeric) else whole, self.how.sql)
-        if is_.is_date(self.how.wire):
-            return sa.cast("1970-01-01", sa.Date) + sa.cast(whole, sa.Integer)
-        return self._moment(whole)
-
-    def _moment(self, micro: int) -> Any:
-        """So many microseconds: not as a datetime, which knows fewer years than Postgres."""
-        days, rest = divmod(micro, _DAY)
-        if is_.is_time(self.how.wire):
-            return sa.cast("00:00", sa.Time) + sa.cast(f"{rest} microseconds", pg.INTERVAL)
-        interval = sa.cast(f"{days} days {rest} microseconds", pg.INTERVAL)
-        if is_.is_duration(self.how.wire):
-            return interval
-        moment = sa.cast("1970-01-01", sa.TIMESTAMP) + interval
-        return sa.func.timezone("UTC", moment) if self.how.wire.tz else moment
+        if self.fine is None:
+            return self.how.whole(whole)
+        micro, rest = divmod(whole, 1_000)
+        return self.how.whole(micro), rest
 
 
 def _finite(value: Any) -> bool:

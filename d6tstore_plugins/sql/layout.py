@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -13,9 +13,34 @@ import sqlalchemy as sa
 from d6tstore.errors import Unsupported
 from d6tstore_plugins.sql.columns import Column, column
 
-_LONGEST = 63  # bytes of an identifier
-_MOST, _PAGE = 1_600, 8_160  # columns of a table, and bytes of a row, without what can be moved elsewhere
-_TAKEN = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
+
+class Product(NamedTuple):
+    """What tables of a database can be: how types are held, or why not, and the limits.
+
+    Attributes:
+        name: for people.
+        column: how a column of an Arrow type is held, or the reason why it is not.
+        most: columns of a table.
+        longest: bytes of an identifier.
+        page: bytes of a row, without what can be moved elsewhere; None if there is no limit.
+        taken: names that no column can have.
+        folds: are names that differ in case only the same?
+        order: the hidden column by which rows come as they were written; None if they do in any case.
+    """
+
+    name: str
+    column: Callable[[pa.DataType], Column | str]
+    most: int
+    longest: int
+    page: int | None
+    taken: frozenset[str]
+    folds: bool
+    order: str | None
+
+
+POSTGRES = Product(
+    "Postgres", column, 1_600, 63, 8_160, frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}), False, None
+)
 
 
 class Layout(NamedTuple):
@@ -25,19 +50,19 @@ class Layout(NamedTuple):
     columns: dict[str, tuple[str, str | None, Column]]
 
     @classmethod
-    def of(cls, schema: pa.Schema) -> Layout:
+    def of(cls, schema: pa.Schema, product: Product = POSTGRES) -> Layout:
         """The table of a frame. Raises Unsupported: the reason why there can be none."""
-        if reason := refusal(schema):
+        if reason := refusal(schema, product):
             raise Unsupported(reason)
-        taken, columns = set(_TAKEN), {}
+        taken, columns = set(product.taken), {}
         for i, field in enumerate(schema):
-            found = column(field.type)
+            found = product.column(field.type)
             assert isinstance(found, Column)
-            name = identifier(field.name or f"column {i}", taken)
-            columns[field.name] = name, identifier(f"{name} ns", taken) if found.fine else None, found
+            name = identifier(field.name or f"column {i}", taken, product)
+            columns[field.name] = name, identifier(f"{name} ns", taken, product) if found.fine else None, found
         return cls(schema, columns)
 
-    def table(self, relation: str, db_schema: str) -> sa.Table:
+    def table(self, relation: str, db_schema: str | None) -> sa.Table:
         """For SQLAlchemy; its columns in the order of `encoded`."""
         parts = []
         for name, fine, how in self.columns.values():
@@ -111,7 +136,7 @@ def _coded(values: pa.Array, type_: pa.DataType, dictionary: pa.Array) -> pa.Arr
     return pa.DictionaryArray.from_arrays(indices, dictionary, ordered=type_.ordered)
 
 
-def refusal(schema: pa.Schema) -> str | None:
+def refusal(schema: pa.Schema, product: Product = POSTGRES) -> str | None:
     """Why no table can hold frames of this schema; None if one can."""
     if len(set(schema.names)) < len(schema.names):
         return "two of its columns have the same name"
@@ -119,21 +144,21 @@ def refusal(schema: pa.Schema) -> str | None:
         return "it has no columns"
     end = columns = 0
     for field in schema:
-        found = column(field.type)
+        found = product.column(field.type)
         if isinstance(found, str):
-            return f"Postgres has no column for {field.name!r}, {found}"
+            return f"{product.name} has no column for {field.name!r}, {found}"
         end = found.end(end)
         columns += 1 + found.fine
-    if columns > _MOST:
-        return f"it has {columns:,} columns, a table of Postgres at most {_MOST:,}"
-    head = -(-(23 + -(-columns // 8)) // 8) * 8  # of each row: 23 bytes and a bit for each column
-    if head + end > _PAGE:
-        return f"its rows of {head + end:,} bytes do not fit into a page of Postgres, which has 8 kB"
+    if columns > product.most:
+        return f"it has {columns:,} columns, a table of {product.name} at most {product.most:,}"
+    head = -(-(23 + -(-columns // 8)) // 8) * 8  # of each row of Postgres: 23 bytes and a bit for each column
+    if product.page and head + end > product.page:
+        return f"its rows of {head + end:,} bytes do not fit into a page of {product.name}, which has 8 kB"
     return None
 
 
-def identifier(name: str, taken: set[str]) -> str:
-    """A name that the server keeps as it is, and that no other column has.
+def identifier(name: str, taken: set[str], product: Product = POSTGRES) -> str:
+    """A name that the database keeps as it is, and that no other column has.
 
     One that is too long is cut by us, and ends in a hash of the whole; so does one that is taken.
 
@@ -141,16 +166,20 @@ def identifier(name: str, taken: set[str]) -> str:
         >>> identifier("price", set()), len(identifier("x" * 99, set()))
         ('price', 63)
     """
+
+    def same(text: str) -> str:
+        return text.casefold() if product.folds else text
+
     plain = name.replace("\0", "\ufffd")
-    if len(plain.encode()) > _LONGEST or plain in taken or plain != name:
+    if len(plain.encode()) > product.longest or same(plain) in taken or plain != name:
         digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
         number = 0
         while True:
             ending = f"~{digest}{number or ''}"
-            cut = plain.encode()[: _LONGEST - len(ending)].decode(errors="ignore") + ending
-            if cut not in taken:
+            cut = plain.encode()[: product.longest - len(ending)].decode(errors="ignore") + ending
+            if same(cut) not in taken:
                 break
             number += 1
         plain = cut
-    taken.add(plain)
+    taken.add(same(plain))
     return plain

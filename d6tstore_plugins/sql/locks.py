@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore.errors import BackendError, Held
-from d6tstore_plugins.sql.catalogue import Catalogue
 from d6tstore_plugins.sql.connections import Connections
+from d6tstore_plugins.sql.schema import Schema
 
 
 class Locks:
@@ -23,7 +23,7 @@ class Locks:
         catalogue: of the schema; its `claims` say who holds which key. A row of a dead process means nothing.
     """
 
-    def __init__(self, connections: Connections, catalogue: Catalogue) -> None:
+    def __init__(self, connections: Connections, catalogue: Schema) -> None:
         self._connections, self._catalogue, self._claims = connections, catalogue, catalogue.claims
         self._begin()
 

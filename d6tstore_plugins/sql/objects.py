@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore.backend import Entry
 from d6tstore_plugins.sql.catalogue import CHUNK, Catalogue
 from d6tstore_plugins.sql.rows import Rows
-
-_PATIENCE = sa.select(sa.func.set_config("lock_timeout", "5s", True).label("lock_timeout"))
 
 
 class Objects:
@@ -52,8 +49,7 @@ class Objects:
     def entries(self, connection: sa.Connection, which: Any) -> Sequence[Entry]:
         """What is known of objects."""
         objects = self._objects
-        modified = sa.cast(sa.extract("epoch", objects.c.modified), sa.Double)
-        query = sa.select(objects.c.key, objects.c.size, objects.c.version, modified).where(which)
+        query = sa.select(objects.c.key, objects.c.size, objects.c.version, self._catalogue.seconds()).where(which)
         return [Entry(key, size, str(version), at) for key, size, version, at in connection.execute(query)]
 
     def write(self, connection: sa.Connection, key: str, data: bytes | Path) -> None:
@@ -76,24 +72,24 @@ class Objects:
         """
         self._forget(bulk, key)
         row = {"size": 0, "version": uuid.uuid4(), "relation": None, "arrow": None, "data": None, **values}
-        row["modified"] = sa.func.clock_timestamp()
-        insert = pg.insert(self._objects).values(key=key, **row)
-        bulk.execute(insert.on_conflict_do_update(index_elements=["key"], set_=row))
+        bulk.execute(self._objects.insert().values(key=key, modified=self._catalogue.now(), **row))
 
     def delete(self, connection: sa.Connection, key: str) -> None:
         """Remove an object with all that belongs to it."""
         self._forget(Rows(connection), key)
-        connection.execute(self._objects.delete().where(self._objects.c.key == key))
 
     def _forget(self, bulk: Any, key: str) -> None:
-        """Drop the table or the pieces of an object."""
+        """Remove the row of an object, with its table or its pieces."""
         objects, chunks = self._objects, self._chunks
         # The row alone would not do: of two who make it, neither sees what the other one put beside it.
-        bulk.rows(self._catalogue.locking(f"object {key}"))
+        for statement in self._catalogue.locking(f"object {key}"):
+            bulk.rows(statement)
         query = sa.select(objects.c.version, objects.c.size, objects.c.relation).where(objects.c.key == key)
-        for old in bulk.rows(query.with_for_update()):
+        for old in bulk.rows(query):
+            bulk.execute(objects.delete().where(objects.c.key == key))
             if old["relation"] is not None:
-                bulk.rows(_PATIENCE)  # a reader of the table holds it: who comes to delete comes again
+                for statement in self._catalogue.patience:  # who comes to delete comes again
+                    bulk.rows(statement)
                 bulk.execute(sa.schema.DropTable(self._catalogue.table(old["relation"]), if_exists=True))
             if old["size"] > CHUNK:
                 bulk.execute(chunks.delete().where(chunks.c.version == old["version"]))

@@ -9,12 +9,9 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from d6tstore.errors import SelectionError
-from d6tstore_plugins.sql.connections import Connections
 
 
-def run(
-    connections: Connections, query: str, relations: Mapping[str, str], params: Mapping[str, Any]
-) -> pa.RecordBatchReader:
+def run(connections: Any, query: str, relations: Mapping[str, str], params: Mapping[str, Any]) -> pa.RecordBatchReader:
     """Rows of a query.
 
     Args:
@@ -52,7 +49,7 @@ def run(
 
     def batches() -> Iterator[pa.Schema | pa.RecordBatch]:
         with connections.bulk() as bulk:
-            bulk.execute(sa.text("SET TRANSACTION READ ONLY"))
+            bulk.read_only()
             with bulk.copy_out(statement.bindparams(**params)) as found:
                 schema = pa.schema([(field.name, _plain(field.type)) for field in found.schema])
                 yield schema

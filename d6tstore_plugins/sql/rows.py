@@ -35,6 +35,10 @@ class Rows:
         """Rows of a small query."""
         return [dict(row._mapping) for row in self._connection.execute(statement)]
 
+    def read_only(self) -> None:
+        """Refuse whatever changes something, to the end of the transaction."""
+        self.execute(sa.text("SET TRANSACTION READ ONLY"))
+
     def copy_in(self, table: sa.Table, batches: pa.RecordBatchReader) -> None:
         """Add rows to a table."""
         where = qualified(str(table.schema), table.name)
@@ -47,7 +51,7 @@ class Rows:
         if isinstance(statement, sa.TextClause):
             if ";" in str(statement).strip().rstrip(";"):  # which would begin another statement
                 raise SelectionError("a query is one statement, and by psycopg2 alone it has no ; in a text either.")
-            yield _inferred(self._connection.execute(statement))
+            yield inferred(self._connection.execute(statement))
             return
         inner = statement.subquery()
         hows = [_reading(column) for column in inner.c]
@@ -114,7 +118,7 @@ def _arrow(kind: Any) -> pa.DataType:
     return next(type_ for sql, type_ in types.items() if isinstance(kind, sql))
 
 
-def _inferred(result: Any) -> pa.RecordBatchReader:
+def inferred(result: Any) -> pa.RecordBatchReader:
     """Rows of a query of the user's: types as Python has them."""
     names, rows = list(result.keys()), result.all()
     columns = list(zip(*rows, strict=True)) or [()] * len(names)

@@ -9,11 +9,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 from pyarrow import types as is_
 
-from d6tstore.errors import BackendError, NotFound, Unsupported
-from d6tstore_plugins.sql.connections import Connections
-from d6tstore_plugins.sql.errors import is_gone
+from d6tstore.errors import NotFound, Unsupported
+from d6tstore_plugins.sql.errors import Gone
 from d6tstore_plugins.sql.filters import conditions
-from d6tstore_plugins.sql.layout import Layout
+from d6tstore_plugins.sql.layout import Layout, Product
 
 
 class Stored(NamedTuple):
@@ -21,14 +20,14 @@ class Stored(NamedTuple):
 
     key: str
     relation: str
-    db_schema: str
+    db_schema: str | None
     arrow: bytes
 
 
-def write(bulk: Any, relation: str, db_schema: str, batches: pa.RecordBatchReader) -> bytes:
+def write(bulk: Any, product: Product, relation: str, db_schema: str | None, batches: pa.RecordBatchReader) -> bytes:
     """Make a table and fill it. Returns what reading it needs."""
     schema = batches.schema
-    layout = Layout.of(schema)
+    layout = Layout.of(schema, product)
     table = layout.table(relation, db_schema)
     bulk.execute(sa.schema.CreateTable(table))
     first: list[pa.RecordBatch] = []  # dictionaries are those of the first batch
@@ -54,7 +53,8 @@ def write(bulk: Any, relation: str, db_schema: str, batches: pa.RecordBatchReade
 
 
 def read(
-    connections: Connections,
+    connections: Any,
+    product: Product,
     stored: Stored,
     columns: Sequence[str] | None,
     where: Sequence[tuple[str, str, Any]] | None,
@@ -63,11 +63,13 @@ def read(
     """The part of a table that is asked for."""
     with pa.ipc.open_stream(stored.arrow) as reader:
         schema, empty = reader.schema, reader.read_all()
-    layout = Layout.of(schema)
+    layout = Layout.of(schema, product)
     table = layout.table(stored.relation, stored.db_schema)
     names = list(schema.names if columns is None else columns)
     chosen = layout.selected(table, names) or [sa.literal(0).label("none")]
     query = sa.select(*chosen).select_from(table).where(*conditions(layout, table, where)).limit(limit)
+    if product.order:
+        query = query.order_by(sa.literal_column(product.order))
     dictionaries = {name: _dictionary(empty[name]) for name in names if is_.is_dictionary(schema.field(name).type)}
 
     def batches() -> Iterator[pa.RecordBatch | None]:
@@ -78,10 +80,8 @@ def read(
     begun = batches()
     try:
         next(begun)  # from here on nobody can take the table away; and a generator that has begun is cleaned up
-    except BackendError as exc:
-        if is_gone(exc.__cause__ or exc):
-            raise NotFound(f"{stored.key!r}: its table {stored.relation!r} is gone. Run its task again.") from exc
-        raise
+    except Gone as exc:
+        raise NotFound(f"{stored.key!r}: its table {stored.relation!r} is gone. Run its task again.") from exc
     return layout.decoded(cast("Iterator[pa.RecordBatch]", begun), names, dictionaries)
 
 

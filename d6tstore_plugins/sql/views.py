@@ -12,9 +12,10 @@ from sqlalchemy.dialects import postgresql as pg
 from d6tstore import record as records_
 from d6tstore.errors import RecordError
 from d6tstore.record import Record
-from d6tstore_plugins.sql.catalogue import LISTING, OURS, Catalogue, define, qualified, quoted
+from d6tstore_plugins.sql.catalogue import define, qualified, quoted
 from d6tstore_plugins.sql.errors import ERRORS, state
 from d6tstore_plugins.sql.layout import identifier
+from d6tstore_plugins.sql.schema import LISTING, OURS, Schema
 
 _NEWEST = 100  # parameter sets in the view of a family
 _WAIT = "2s"  # for a person who reads the view
@@ -43,7 +44,7 @@ class Part(NamedTuple):
     columns: Mapping[str, str]
 
 
-def refresh(connection: sa.Connection, catalogue: Catalogue, family: str) -> None:
+def refresh(connection: sa.Connection, catalogue: Schema, family: str) -> None:
     """Bring the views of a family, and the comments on its tables, up to date.
 
     Args:
@@ -55,7 +56,8 @@ def refresh(connection: sa.Connection, catalogue: Catalogue, family: str) -> Non
     """
     settings = (sa.func.set_config(name, value, True) for name, value in _SETTINGS.items())
     connection.execute(sa.select(*settings))
-    connection.execute(catalogue.locking(f"views of {family}"))
+    for statement in catalogue.locking(f"views of {family}"):
+        connection.execute(statement)
     outputs: dict[str, list[Part]] = {}
     tables = _tables(connection, catalogue, family)
     columns = _columns(connection, catalogue, [relation for _, _, relation in tables])
@@ -83,7 +85,7 @@ def _describe(connection: sa.Connection, schema: str, record: Record, output: st
     define(connection, f"COMMENT ON TABLE {qualified(schema, relation)} IS {_literal(said)}")
 
 
-def _tables(connection: sa.Connection, catalogue: Catalogue, family: str) -> list[tuple[Record, str, str]]:
+def _tables(connection: sa.Connection, catalogue: Schema, family: str) -> list[tuple[Record, str, str]]:
     """Newest records of a family, with the table of each output that is one."""
     objects = catalogue.objects
     prefix = records_.records_prefix(family)
@@ -103,7 +105,7 @@ def _tables(connection: sa.Connection, catalogue: Catalogue, family: str) -> lis
     ]
 
 
-def _columns(connection: sa.Connection, catalogue: Catalogue, relations: Iterable[str]) -> dict[str, dict[str, str]]:
+def _columns(connection: sa.Connection, catalogue: Schema, relations: Iterable[str]) -> dict[str, dict[str, str]]:
     """Columns of tables with their types, in one query."""
     query = sa.text(
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c "

@@ -10,7 +10,7 @@ import pytest
 import d6tstore
 from d6tstore import context
 
-PLACES = ["default", "folder", "path", "file url", "memory", "postgres", "embedded"]
+PLACES = ["default", "folder", "path", "file url", "memory", "postgres", "embedded", "sqlite", "duckdb"]
 
 
 class Frame(d6tstore.tasks.TaskPqPandas):
@@ -44,6 +44,8 @@ def test_1_the_same_tasks_give_equal_values_everywhere(place, tmp_path, request)
         "file url": f"file://{tmp_path}/c%20d",
         "memory": "memory://",
         "postgres": request.getfixturevalue("database").url if place == "postgres" else "",
+        "sqlite": f"sqlite:///{tmp_path}/x.db",
+        "duckdb": f"duckdb:///{tmp_path}/x.duckdb",
         "embedded": f"postgres+embedded://{request.getfixturevalue('roomy')}/story" if place == "embedded" else "",
     }[place]
     d6tstore.init() if url is None else d6tstore.init(url)
@@ -54,7 +56,7 @@ def test_1_the_same_tasks_give_equal_values_everywhere(place, tmp_path, request)
     pd.testing.assert_frame_equal(Text(n=4).output().load(), expected.assign(z=0.1))
     assert Model(n=4).output().load() == {"model": {"sum": pytest.approx(0.4)}, "facts": ["x", "y", "z"]}
     assert d6tstore.run(Model(n=4)).ran == []
-    if place in ("postgres", "embedded"):
+    if place in ("postgres", "embedded", "sqlite", "duckdb"):
         assert Frame(n=4).output().record().outputs["data"].table
         context.current().close()
     if place == "default":
