@@ -151,7 +151,7 @@ def why(words: tuple[str, ...]) -> None:
 
 
 for _command in (
-    upkeep.reset, upkeep.accept, upkeep.gc, upkeep.verify, profiles_cli.profile, secrets_cli.credentials,
+    upkeep.reset, upkeep.accept, upkeep.gc, upkeep.show, upkeep.verify, profiles_cli.profile, secrets_cli.credentials,
     upkeep.plugins,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -28,15 +28,17 @@ _RECORD = re.compile(r"([^/]+)/([0-9a-f]{16})(?:/[0-9a-f]{16})?\.json")
 
 @dataclass(repr=False)
 class Garbage:
-    """What `gc` removed, or would: keys, and their bytes together."""
+    """What `gc` removed, or would: keys, their bytes together, and why others could not go."""
 
     keys: list[str] = field(default_factory=list)
     bytes: int = 0
     dry_run: bool = False
+    problems: list[Problem] = field(default_factory=list)
 
     def __str__(self) -> str:
         verb = "would remove" if self.dry_run else "removed"
-        return f"{verb} {len(self.keys)} objects, {self.bytes:,} bytes"
+        left = f"; {len(self.problems)} could not go: {self.problems[0].problem}" if self.problems else ""
+        return f"{verb} {len(self.keys)} objects, {self.bytes:,} bytes{left}"
 
     __repr__ = __str__
 
@@ -174,8 +176,12 @@ def _remove(repository: Repository, backend: Backend, task: str, entries: list[E
             kept = entry.key not in dropped if entry.key.startswith(_HISTORY) else task in unreadable
             if kept or entry.key in named:
                 continue
-            if not garbage.dry_run:
-                backend.delete(entry.key)
+            try:
+                if not garbage.dry_run:
+                    backend.delete(entry.key)
+            except BackendError as exc:  # somebody's view shows it, say: the others go none the less
+                garbage.problems.append(Problem(task, entry.key, str(exc)))
+                continue
             garbage.keys.append(entry.key)
             garbage.bytes += entry.size
 

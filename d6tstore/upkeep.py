@@ -1,7 +1,8 @@
-"""Commands that look after a store: reset, accept, gc, verify, plugins."""
+"""Commands that look after a store: reset, accept, gc, show, verify, plugins."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from d6tstore.errors import UsageError
+from d6tstore.inspection import lines, shown
 from d6tstore.locate import PASS, current_store, named, task_class, tasks_of
 from d6tstore.shell import FAILED, Failure
 
@@ -145,6 +147,29 @@ def gc(older_than: float, yes: bool) -> None:
     if garbage.keys:
         _list("removed" if yes else "would remove", garbage.keys, "")
     click.echo(str(garbage) + ("" if yes or not garbage.keys else ". To remove them, pass --yes."))
+    if garbage.problems:
+        raise Failure("\n".join(f"{each.key}: {each.problem}" for each in garbage.problems[:_LISTED]), FAILED)
+
+
+@click.command(context_settings=PASS)
+@named
+@click.option("--json", "as_json", is_flag=True, help="For programs: the record, with the place of each output.")
+def show(words: tuple[str, ...], as_json: bool) -> None:
+    """Show what is stored of a task, and where: the file, or the name of its table in SQL.
+
+    \b
+    Example:
+      d6tstore show flow:Train --model svm
+    """
+    store = current_store()
+    found = {task: shown(store.repository, task) for task in tasks_of(words)}
+    if as_json:
+        click.echo(json.dumps([each for each in found.values() if each], indent=2))
+        return
+    for task, each in found.items():
+        click.echo(str(store.plan(task)[task]))
+        for line in lines(each) if each else []:
+            click.echo(f"  {line}")
 
 
 @click.command(context_settings=PASS)

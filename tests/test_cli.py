@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
+import json
 import operator
 import os
 import re
@@ -214,7 +215,7 @@ def test_a_task_that_is_named_wrongly(call, command, words, message):
     assert not result.stdout and not Path("data").exists()
 
 
-@pytest.mark.parametrize("command", ["why", "reset", "accept", "verify"])
+@pytest.mark.parametrize("command", ["why", "reset", "accept", "show", "verify"])
 def test_other_commands_name_tasks_alike(call, command):
     assert "did you mean Train?" in error(call(command, "flow:Trian", code=2))
     if command != "verify":
@@ -271,6 +272,18 @@ def test_preview_names_what_stands_above_once(call):
     above = "  ↑ Clean(do_preprocess=True, n=3)"
     assert shown[3] == "Train(model='svm', do_preprocess=True, n=3): PENDING (never run)" + above
     assert len(shown) == 5
+
+
+def test_show_tells_what_is_stored_and_where(call):
+    assert "PENDING (never run)" in call("show", "flow:Train").stdout
+    call("run", "flow:Train", "--model", "svm")
+    shown = call("show", "flow:Train", "--model", "svm").stdout
+    assert shown.startswith("Train(") and "COMPLETE" in shown
+    place = Path(shown.split()[-1])
+    assert place.suffix == ".json" and place.read_text() == "3"
+    (told,) = json.loads(call("show", "flow:Train", "--model", "svm", "--json").stdout)
+    assert told["outputs"]["data"]["place"] == str(place) and told["params"]["model"] == "svm"
+    assert json.loads(call("show", "flow:Train", "--json").stdout) == []
 
 
 def test_why_names_the_nearest_result(call):

@@ -15,10 +15,12 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from postgres import connect
 
 import d6tstore
 from d6tstore import context
+from d6tstore.cli import cli
 from d6tstore.errors import BackendError, FormatError, NeverRun, RunFailed, SelectionError, UsageError
 
 HERE = " AND relnamespace = current_schema()::regnamespace"
@@ -191,6 +193,36 @@ def test_a_table_that_somebodys_view_needs_stays(store, ask):
     with pytest.raises(BackendError, match="depends on it. Drop or change that"):
         store.repository.default.delete(ask("SELECT key FROM d6tstore_objects WHERE relation <> ''")[0][0])
     assert len(ask("SELECT * FROM direct")) == 3
+
+
+def test_gc_goes_on_where_somebodys_view_needs_a_table(store, ask):
+    store.run([Prices(days=n) for n in (1, 2, 3)])
+    relations = dict(ask("SELECT (parameters->>'days')::int, relation FROM results"))
+    ask(f"CREATE VIEW direct AS SELECT * FROM {relations[2]}")
+    store.invalidate_all()
+    found = store.gc(dry_run=False, older_than=0)
+    assert len(found.problems) == 1 and "direct depends on it" in found.problems[0].problem
+    assert "1 could not go" in str(found)
+    left = {name for (name,) in ask("SELECT relation FROM d6tstore_objects WHERE relation <> ''")}
+    assert left == {relations[2]}
+    ask("DROP VIEW direct")
+    assert store.gc(dry_run=False, older_than=0).problems == []
+    assert ask("SELECT relation FROM d6tstore_objects WHERE relation <> ''") == []
+
+
+def test_show_prints_the_name_in_sql(store, ask, monkeypatch, tmp_path):
+    (tmp_path / "shown.py").write_text(
+        "import d6tstore, pandas\n\n"
+        "class Prices(d6tstore.tasks.TaskPqPandas):\n    days: int = 3\n"
+        "    def run(self):\n        self.save(pandas.DataFrame({'x': [1] * self.days}))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    url = store.repository.default.url
+    run = CliRunner().invoke(cli, ["--store", url, "run", "shown:Prices"])
+    assert run.exit_code == 0, run.output
+    shown = CliRunner().invoke(cli, ["--store", url, "show", "shown:Prices"]).output
+    name = shown.split()[-1]
+    assert ask(f"SELECT count(*) FROM {name}") == [(3,)], shown
 
 
 def test_many_parameter_sets(store, ask):
