@@ -17,6 +17,7 @@ import uuid
 from pathlib import Path
 from urllib.parse import quote
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -291,6 +292,54 @@ def test_killed_server_recovers(made):
     assert "automatic recovery" in (made / "log").read_text() or "not properly shut down" in (made / "log").read_text()
     backend.close()
     fresh.close()
+
+
+class Deadly:
+    """A value whose pickling kills the server, and perhaps the process."""
+
+    def __init__(self, folder, process):
+        self.folder, self.process = folder, process
+
+    def __reduce__(self):
+        os.kill(pid_of(self.folder), signal.SIGKILL)
+        if self.process:
+            os.kill(os.getpid(), signal.SIGKILL)
+        until_stopped(self.folder)
+        return str, ("a model",)
+
+
+class Both(d6tstore.Task):
+    persist = {"frame": "parquet", "model": "pickle"}
+    folder: Path = d6tstore.Parameter(significant=False)
+    deadly: str = d6tstore.Parameter("", significant=False)
+
+    def run(self):
+        model = Deadly(self.folder, self.deadly == "process") if self.deadly else "a model"
+        self.save({"frame": pd.DataFrame({"x": [1, 2, 3]}), "model": model})
+
+
+def run_deadly(folder):
+    d6tstore.open(url_of(folder)).run(Both(folder=folder, deadly="process"), force=True)
+
+
+def test_server_killed_between_the_table_and_the_record(made):
+    store = d6tstore.open(url_of(made))
+    store.run(Both(folder=made))
+    store.run(Both(folder=made, deadly="server"), force=True)  # it starts again, and the run goes on
+    child = multiprocessing.get_context("spawn").Process(target=run_deadly, args=(made,))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    backend = store.repository.default
+    with d6tstore.use(store):
+        assert Both(folder=made).output()["frame"].load()["x"].tolist() == [1, 2, 3], "the result before is whole"
+        assert store.verify() == []
+        store.invalidate_all()
+        store.gc(dry_run=False, older_than=0)
+    assert list(backend.list("Both/")) == []
+    query = "select tablename from pg_tables where schemaname = 'd6tstore' and tablename not like 'd6tstore%'"
+    assert backend.query(query, {}, {}).read_all().num_rows == 0
+    store.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it finds the keeper in /proc")

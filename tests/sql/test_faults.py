@@ -8,8 +8,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
+import subprocess
 import threading
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -109,6 +112,38 @@ def test_a_statement_that_takes_too_long(database):
         assert slow.read("a") == b"1"
     finally:
         slow.close()
+
+
+def limit_files(process, size):
+    """Let files of a process grow to a number of bytes, as its own user: root may not have the right to."""
+    owner = Path(f"/proc/{process}").stat()
+    command = ["prlimit", f"--pid={process}", f"--fsize={size}:"]
+    if owner.st_uid == os.getuid():
+        subprocess.run(command, check=True)
+    else:
+        subprocess.run(command, user=owner.st_uid, group=owner.st_gid, extra_groups=[], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("prlimit"), reason="prlimit (util-linux) makes the disk full")
+def test_no_room_for_a_table(backend, database):
+    put(backend, "t", table())
+    with connect(database.admin) as cursor:
+        cursor.execute("SELECT pg_read_file('postmaster.pid')")
+        postmaster = int(cursor.fetchone()[0].split()[0])
+    limit_files(postmaster, 20 << 20)  # not below 16 MB: its own log of changes has such files
+    try:
+        fresh = PostgresBackend.open(database.url)  # new connections are new processes, which have the limit
+        with pytest.raises(BackendError, match="could not (extend|write).*previous result is whole"):
+            put(fresh, "t", table(2_000_000))
+        fresh.close()
+    finally:
+        limit_files(postmaster, "unlimited")
+    assert backend.read_table("t").read_all() == table()
+    with connect(database.admin) as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_tables WHERE schemaname = %s AND tablename LIKE 't%%'", [database.schema]
+        )
+        assert cursor.fetchone() == (1,)
 
 
 # ------------------------------------------------------------------------------ refusals
