@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -71,10 +71,18 @@ class Layout(NamedTuple):
                 parts.append(sa.Column(fine, sa.SmallInteger()))
         return sa.Table(relation, sa.MetaData(), *parts, schema=db_schema)
 
-    def encoded(self, batches: pa.RecordBatchReader, refused: list[Unsupported]) -> pa.RecordBatchReader:
+    def whole(self, names: Iterable[str]) -> Layout:
+        """The same for reading, where columns are known to have whole microseconds only: their second one is left."""
+        without = {name: (self.columns[name][0], None, self.columns[name][2]._replace(fine=False)) for name in names}
+        return self._replace(columns={**self.columns, **without})
+
+    def encoded(
+        self, batches: pa.RecordBatchReader, refused: list[Unsupported], whole: set[str]
+    ) -> pa.RecordBatchReader:
         """The batches as drivers take them.
 
         Reading raises Unsupported, a value that no column holds, and adds it to `refused`: drivers make it another.
+        It leaves in `whole`, all columns with nanoseconds at first, those that had none.
         """
         fields = []
         for name, fine, how in self.columns.values():
@@ -86,10 +94,13 @@ class Layout(NamedTuple):
                 arrays = []
                 for array, (label, (_, _, how)) in zip(batch.columns, self.columns.items(), strict=True):
                     try:
-                        arrays += how.encode(array)
+                        encoded = how.encode(array)
                     except Unsupported as exc:
                         refused.append(Unsupported(f"column {label!r}: {exc}"))
                         raise refused[0] from exc
+                    if label in whole and (pc.max(encoded[1]).as_py() or 0) > 0:
+                        whole.discard(label)
+                    arrays += encoded
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
         return pa.RecordBatchReader.from_batches(schema, parts())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -13,6 +14,8 @@ from d6tstore.errors import NotFound, Unsupported
 from d6tstore_plugins.sql.errors import Gone
 from d6tstore_plugins.sql.filters import conditions
 from d6tstore_plugins.sql.layout import Layout, Product
+
+_WHOLE = b"d6tstore.whole"  # of a schema: its columns with nanoseconds where all of them are 0
 
 
 class Stored(NamedTuple):
@@ -39,16 +42,18 @@ def write(bulk: Any, product: Product, relation: str, db_schema: str | None, bat
             yield batch
 
     refused: list[Unsupported] = []
+    whole = {name for name, (_, fine, _) in layout.columns.items() if fine}
     try:
-        bulk.copy_in(table, layout.encoded(pa.RecordBatchReader.from_batches(schema, seen()), refused))
+        bulk.copy_in(table, layout.encoded(pa.RecordBatchReader.from_batches(schema, seen()), refused, whole))
     except Exception:
         if refused:
             raise refused[0] from None
         raise
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
+    described = schema.with_metadata({**(schema.metadata or {}), _WHOLE: json.dumps(sorted(whole))})
+    with pa.ipc.new_stream(sink, described) as writer:
         for batch in first:
-            writer.write_batch(batch)
+            writer.write_batch(batch.replace_schema_metadata(described.metadata))
     return bytes(sink.getvalue())
 
 
@@ -63,10 +68,13 @@ def read(
     """The part of a table that is asked for."""
     with pa.ipc.open_stream(stored.arrow) as reader:
         schema, empty = reader.schema, reader.read_all()
-    layout = Layout.of(schema, product)
+    noted = dict(schema.metadata or {})
+    whole = json.loads(noted.pop(_WHOLE, b"[]"))
+    layout = Layout.of(schema.with_metadata(noted or None), product)
+    shown = layout.whole(whole)
     table = layout.table(stored.relation, stored.db_schema)
     names = list(schema.names if columns is None else columns)
-    chosen = layout.selected(table, names) or [sa.literal(0).label("none")]
+    chosen = shown.selected(table, names) or [sa.literal(0).label("none")]
     query = sa.select(*chosen).select_from(table).where(*conditions(layout, table, where)).limit(limit)
     if product.order:
         query = query.order_by(sa.literal_column(product.order))
@@ -82,7 +90,7 @@ def read(
         next(begun)  # from here on nobody can take the table away; and a generator that has begun is cleaned up
     except Gone as exc:
         raise NotFound(f"{stored.key!r}: its table {stored.relation!r} is gone. Run its task again.") from exc
-    return layout.decoded(cast("Iterator[pa.RecordBatch]", begun), names, dictionaries)
+    return shown.decoded(cast("Iterator[pa.RecordBatch]", begun), names, dictionaries)
 
 
 def _without_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
