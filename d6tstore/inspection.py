@@ -26,6 +26,8 @@ def shown(repository: Repository, task: Task) -> dict[str, Any] | None:
         path = backend.path(output.key)
         told["outputs"][name].pop("schema", None)  # of Arrow, in bytes: not for reading
         told["outputs"][name]["place"] = backend.uri(output.key) if path is None else str(path)
+        if output.table:
+            told["outputs"][name]["database"] = backend.url
     return told
 
 
@@ -42,5 +44,7 @@ def lines(told: dict[str, Any]) -> Iterator[str]:
         size = "" if output.get("table") else f", {output['bytes']:,} bytes"
         yield f"output   {name}: {output['format']}{rows}{size}"
         yield f"         {output['place']}"
+        if "database" in output:
+            yield f"         in {output['database']}"
         if output.get("note"):
             yield f"         {output['note']}"

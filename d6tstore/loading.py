@@ -146,8 +146,14 @@ class Stored(NamedTuple):
         if found.schema.names != schema.names:
             raise self._damaged(f"has the columns {found.schema.names}, its record says {schema.names}")
 
+        def parts() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from found
+            except Damaged as exc:
+                raise self._damaged(exc.problem) from exc
+
         def batches() -> Iterator[pa.RecordBatch]:
-            for batch in found:
+            for batch in parts():
                 try:
                     yield _cast(batch, schema)  # those without rows too, for they have the categories
                 except pa.ArrowException as exc:

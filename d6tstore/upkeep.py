@@ -153,7 +153,12 @@ def gc(older_than: float, yes: bool) -> None:
 
 @click.command(context_settings=PASS)
 @named
-@click.option("--json", "as_json", is_flag=True, help="For programs: the record, with the place of each output.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="For programs: state and record of each task, with the place of each output.",
+)
 def show(words: tuple[str, ...], as_json: bool) -> None:
     """Show what is stored of a task, and where: the file, or the name of its table in SQL.
 
@@ -163,11 +168,16 @@ def show(words: tuple[str, ...], as_json: bool) -> None:
     """
     store = current_store()
     found = {task: shown(store.repository, task) for task in tasks_of(words)}
+    nodes = {task: store.plan(task)[task] for task in found}
     if as_json:
-        click.echo(json.dumps([each for each in found.values() if each], indent=2))
+        told = [
+            {"task": repr(t), "state": str(nodes[t].state), "reason": nodes[t].reason, "record": found[t]}
+            for t in found
+        ]
+        click.echo(json.dumps(told, indent=2))
         return
     for task, each in found.items():
-        click.echo(str(store.plan(task)[task]))
+        click.echo(str(nodes[task]))
         for line in lines(each) if each else []:
             click.echo(f"  {line}")
 

@@ -282,8 +282,9 @@ def test_show_tells_what_is_stored_and_where(call):
     place = Path(shown.split()[-1])
     assert place.suffix == ".json" and place.read_text() == "3"
     (told,) = json.loads(call("show", "flow:Train", "--model", "svm", "--json").stdout)
-    assert told["outputs"]["data"]["place"] == str(place) and told["params"]["model"] == "svm"
-    assert json.loads(call("show", "flow:Train", "--json").stdout) == []
+    assert told["state"] == "COMPLETE" and told["record"]["params"]["model"] == "svm"
+    assert told["record"]["outputs"]["data"]["place"] == str(place)
+    assert json.loads(call("show", "flow:Train", "--json").stdout)[0]["record"] is None
 
 
 def test_why_names_the_nearest_result(call):

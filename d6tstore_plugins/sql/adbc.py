@@ -145,6 +145,10 @@ class Bulk:
             found: list[dict[str, Any]] = cursor.fetch_arrow_table().to_pylist()
             return found
 
+    def given(self, value: Any) -> Any:
+        """A value of Python for a query, as the driver takes it."""
+        return value
+
     def read_only(self) -> None:
         """Refuse whatever changes something, to the end of the transaction."""
         self.execute(sa.text("SET TRANSACTION READ ONLY"))

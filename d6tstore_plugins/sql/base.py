@@ -160,4 +160,6 @@ def _relation(key: str) -> str:
     """A name that a person recognises, and that was never used before."""
     first, last = key.split("/")[0], key.split("/")[-1]
     words = re.sub(r"[^a-z0-9]+", "_", f"{first}_{last.rpartition('-')[0] or last}".lower()).strip("_")
+    if words.startswith("sqlite"):  # which it keeps for itself
+        words = f"t_{words}"
     return f"{words[:46]}_{secrets.token_hex(8)}" if words else f"t_{secrets.token_hex(8)}"

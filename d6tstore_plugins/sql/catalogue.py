@@ -107,13 +107,13 @@ class Catalogue:
         Raises:
             BackendError: the tables are those of a newer d6tstore, or the database is not fit for them.
         """
-        found = self._version(connection)
+        found = self.version(connection)
         if found == VERSION:
             return
         self.check(connection, place)
         for statement in self.locking("layout"):  # of two that begin, one makes them
             connection.execute(statement)
-        found = self._version(connection)
+        found = self.version(connection)
         if found is not None and found > VERSION:
             raise BackendError(
                 f"{place}: its tables were made by a newer d6tstore (layout {found}, this one knows {VERSION}). "
@@ -127,7 +127,8 @@ class Catalogue:
     def check(self, connection: sa.Connection, place: str) -> None:
         """Refuse a database that cannot hold our tables. Raises BackendError."""
 
-    def _version(self, connection: sa.Connection) -> int | None:
+    def version(self, connection: sa.Connection) -> int | None:
+        """Of our tables that are there; None if none are."""
         # Not to_regclass: it answers from a cache, which a wait for another transaction does not bring up to date.
         there = sa.inspect(connection).has_table(self.layout.name, schema=self.schema)
         return connection.scalar(sa.select(self.layout.c.version)) if there else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -63,7 +64,10 @@ class _Rows(Rows):
     """Whole tables as Arrow data."""
 
     def read_only(self) -> None:
-        """Each statement is looked at before it runs: see `copy_out`."""
+        """Begin anew, as a transaction that can change nothing; `copy_out` refuses what is outside of transactions."""
+        driver: Any = self._connection.connection.driver_connection
+        driver.execute("ROLLBACK")
+        driver.execute("BEGIN TRANSACTION READ ONLY")
 
     def copy_in(self, table: sa.Table, batches: pa.RecordBatchReader) -> None:
         """Add rows to a table."""
@@ -85,7 +89,13 @@ class _Rows(Rows):
         given = [processors.get(name, _same)(params[name]) for name in compiled.positiontup]
         driver: Any = self._connection.connection.driver_connection
         # A cursor's result would be copied as a whole before the first batch.
-        with contextlib.closing(driver.sql(str(compiled), params=given).to_arrow_reader(_ROWS)) as reader:
+        try:
+            found = driver.sql(str(compiled), params=given).to_arrow_reader(_ROWS)
+        except duckdb.Error as exc:
+            if isinstance(statement, sa.TextClause):
+                raise SelectionError(f"DuckDB refuses the query: {exc}.") from exc
+            raise
+        with contextlib.closing(found) as reader:
             yield reader
 
 
@@ -105,6 +115,11 @@ def _refuse_changes(query: str) -> None:
 class _Connections(FileConnections):
     drivername = "duckdb"
     errors = (*FileConnections.errors, duckdb.Error)
+    readers_may_fork = False  # a child would write to what its parent has in memory
+
+    def arguments(self) -> dict[str, Any]:
+        """Who may not write opens the file to read."""
+        return {"read_only": True} if os.path.exists(self._file) and not os.access(self._file, os.W_OK) else {}
 
     def set_up(self, engine: sa.Engine) -> None:
         """A file of DuckDB is open in one process at a time."""
@@ -114,23 +129,25 @@ class _Connections(FileConnections):
         """See `FileConnections.rows`."""
         return _Rows(connection)
 
-    def error(self, said: str) -> BackendError:
+    def error(self, exc: BaseException, said: str) -> BackendError:
         """See `FileConnections.error`."""
         if "lock on file" in said:
             return BackendError(
-                f"{self._place}: another process has had the file for {PATIENCE} s, and DuckDB gives it to one at a "
-                f"time ({said}). Close it there, or use sqlite or Postgres, which many can use."
+                f"{self._place}: another process has the file, and DuckDB gives it to one at a time ({said}). Close it "
+                f"there (we waited {PATIENCE} s), or use sqlite or Postgres, which many can use."
             )
         if "different configuration" in said:
             return BackendError(f"{self._place}: this process has the file open elsewhere ({said}). Close it there.")
         if "does not exist" in said:
-            return Gone(f"{self._place}: {said}.")
+            return Gone(f"{self._place}: {said}. Somebody removed it, or the whole file: run the tasks again.")
         if "Permission denied" in said:
             return Denied(f"{self._place}: {said}. Ask for the rights, or use another file.")
-        return super().error(said)
+        return super().error(exc, said)
 
 
 def _connect(dialect: Any, record: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    if _is_sqlite(args[0] if args else kwargs.get("database", "")):
+        raise duckdb.IOException("it is a database of SQLite")  # for which DuckDB would fetch an extension
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -139,6 +156,14 @@ def _connect(dialect: Any, record: Any, args: list[Any], kwargs: dict[str, Any])
             if not any(sign in str(exc) for sign in _BUSY) or time.monotonic() > end:
                 raise
         time.sleep(0.02)
+
+
+def _is_sqlite(file: Any) -> bool:
+    try:
+        with open(file, "rb") as opened:
+            return opened.read(15) == b"SQLite format 3"
+    except OSError:
+        return False
 
 
 class DuckdbBackend(FileBackend):

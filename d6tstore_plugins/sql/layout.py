@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from d6tstore.errors import Unsupported
+from d6tstore.errors import Damaged, Unsupported
 from d6tstore_plugins.sql.columns import Column, column
 
 
@@ -129,7 +129,10 @@ class Layout(NamedTuple):
                 for name in names:
                     _, fine, how = self.columns[name]
                     width = 2 if fine else 1
-                    array = how.decode(batch.columns[at : at + width])
+                    try:
+                        array = how.decode(batch.columns[at : at + width])
+                    except (pa.ArrowException, ValueError, TypeError) as exc:
+                        raise damaged(f"column {name!r} holds what was not saved there ({exc})") from exc
                     arrays.append(_coded(array, how.type, dictionaries[name]) if name in dictionaries else array)
                     at += width
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -139,6 +142,11 @@ class Layout(NamedTuple):
                      if f.name in dictionaries else pa.nulls(0, f.type) for f in schema], schema=schema)  # fmt: skip
 
         return pa.RecordBatchReader.from_batches(schema, parts())
+
+
+def damaged(problem: str) -> Damaged:
+    """That somebody changed a table."""
+    return Damaged(f"{problem}. Run the task with force, or restore the table from a backup.", problem=problem)
 
 
 def _coded(values: pa.Array, type_: pa.DataType, dictionary: pa.Array) -> pa.Array:

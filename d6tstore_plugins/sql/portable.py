@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from d6tstore import project
 from d6tstore.errors import BackendError, Denied, UsageError
 from d6tstore.record import RECORDS
 from d6tstore_plugins.sql.base import SqlBackend
-from d6tstore_plugins.sql.catalogue import Catalogue, quoted
+from d6tstore_plugins.sql.catalogue import VERSION, Catalogue, quoted
 
 PATIENCE = 600
 """Seconds to wait for somebody else who writes."""
+_HELD = 64 << 20  # bytes of a frame; a larger one goes to a temporary file before it is written
 
 
 class FileBackend(SqlBackend):
@@ -51,8 +55,16 @@ class FileBackend(SqlBackend):
             ) from exc
         except OSError as exc:
             raise BackendError(f"{self!r}: its folder cannot be made: {exc}. Use another file.") from exc
-        with self._connections.transaction() as connection:
-            self._catalogue.prepare(connection, repr(self))
+        with self._connections.reading() as connection:  # which waits for nobody, and does for those who may not write
+            current = self._catalogue.version(connection) == VERSION
+        if not current:
+            with self._connections.transaction() as connection:
+                self._catalogue.prepare(connection, repr(self))
+
+    def write_table(self, key: str, batches: pa.RecordBatchReader) -> None:
+        """See `SqlBackend.write_table`."""
+        with _set_aside(batches) as whole:
+            super().write_table(key, whole)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.url,)
@@ -64,39 +76,60 @@ def _file(url: str, scheme: str) -> Path:
         found = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError) as exc:
         raise UsageError(f"{url!r} is no URL of a database: {exc}. Write {example}.") from exc
-    if found.drivername != scheme or found.host or found.username or found.query:
+    if found.drivername not in (scheme, f"{scheme}+pysqlite") or found.host or found.username or found.query:
         raise UsageError(f"{url!r} says more than a file. Write {example} or {scheme}:////absolute/file.")
     if not found.database or found.database == ":memory:" or "\0" in found.database:
         raise UsageError(f"{url!r} names no file. Write {example}; what is to be forgotten goes to memory://.")
     return Path(project.expanded(found.database)).absolute()
 
 
-class _Turn:
-    """Whose turn it is to write to a file, among the threads of this process."""
-
-    def __init__(self) -> None:
-        self._lock, self._owner = threading.Lock(), 0
-
-    @contextlib.contextmanager
-    def taken(self, place: str) -> Iterator[None]:
-        """Wait for it and have it. Raises BackendError: whoever has it waits for us, or for too long."""
-        if self._owner == threading.get_ident():
-            raise BackendError(
-                f"{place}: something is saved while a stream is being saved, and a file takes one writer at a time. "
-                "Save it before or after the stream, or use Postgres."
-            )
-        if not self._lock.acquire(timeout=PATIENCE):
-            raise BackendError(f"{place}: another thread has been writing for {PATIENCE} s. Run again when it is done.")
-        self._owner = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._owner = 0
-            self._lock.release()
+_turns: dict[str, threading.Lock] = {}  # of a file: whose turn it is to write, among the threads of this process
+_open: collections.Counter[str] = collections.Counter()  # connections that a child of this process cannot do with
+_inherited: set[str] = set()  # files of which this process has such connections of its parent
 
 
-_turns: dict[str, _Turn] = {}
-os.register_at_fork(after_in_child=_turns.clear)  # the parent's threads are not here to give them back
+def _in_child() -> None:
+    _inherited.update(file for file, number in _open.items() if number)
+    _open.clear()
+    _turns.clear()  # the parent's threads are not here to give them back
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
+@contextlib.contextmanager
+def _turn(file: str, place: str) -> Iterator[None]:
+    lock = _turns.setdefault(file, threading.Lock())
+    if not lock.acquire(timeout=PATIENCE):
+        raise BackendError(f"{place}: another thread has been writing for {PATIENCE} s. Run again when it is done.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _set_aside(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatchReader]:
+    """All batches, before any is written: who makes them may read, save, or wait for others who do."""
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size > _HELD:
+            break
+    else:
+        yield pa.RecordBatchReader.from_batches(batches.schema, held)
+        return
+    with tempfile.TemporaryFile() as file:
+        with pa.ipc.new_stream(file, batches.schema) as writer:
+            while held:
+                writer.write_batch(held.pop(0))
+            for batch in batches:
+                writer.write_batch(batch)
+        file.seek(0)
+        with pa.ipc.open_stream(file) as reader:
+            yield reader
 
 
 class FileConnections:
@@ -108,6 +141,8 @@ class FileConnections:
     """
 
     drivername: ClassVar[str]
+    readers_may_fork: ClassVar[bool]
+    """Can a process be forked while it reads, and its child use the file?"""
     errors: ClassVar[tuple[type[Exception], ...]] = (sa.exc.DBAPIError, sa.exc.InvalidRequestError, OverflowError)
     """What SQLAlchemy and the driver raise."""
 
@@ -130,16 +165,17 @@ class FileConnections:
 
     def mapped(self, exc: BaseException) -> BackendError:
         """Our error for one of the driver."""
-        said = str(getattr(exc, "orig", None) or exc).strip().removesuffix(".")
+        orig = getattr(exc, "orig", None) or exc
+        said = str(orig).strip().removesuffix(".")
         try:
-            denied = self._file.stat() and not os.access(self._file, os.R_OK)
-        except OSError as exc:
-            denied = isinstance(exc, PermissionError)
+            denied = self._file.exists() and not os.access(self._file, os.R_OK)
+        except OSError as denial:
+            denied = isinstance(denial, PermissionError)
         if denied:
             return Denied(f"{self._place}: {said}. You may not read it: ask for the rights, or use another file.")
-        return self.error(said)
+        return self.error(orig, said)
 
-    def error(self, said: str) -> BackendError:
+    def error(self, exc: BaseException, said: str) -> BackendError:
         """Our error for what the driver says of a file that can be read."""
         return BackendError(f"{self._place}: {said}. Correct it, and run again; the previous result is whole.")
 
@@ -154,7 +190,7 @@ class FileConnections:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """A connection to write, within a transaction: all or nothing."""
-        with _turns.setdefault(str(self._file), _Turn()).taken(self._place), self._begun(writing=True) as connection:
+        with _turn(str(self._file), self._place), self._begun(writing=True) as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -165,12 +201,25 @@ class FileConnections:
 
     @contextlib.contextmanager
     def _begun(self, writing: bool) -> Iterator[sa.Connection]:
-        with (
-            self.mapping(),
-            self.engine.connect() as connection,
-            connection.execution_options(writing=writing).begin(),
-        ):
-            yield connection
+        file = str(self._file)
+        if file in _inherited:
+            raise BackendError(
+                f"{self._place}: this process was forked while its parent used the file, and cannot use it safely. "
+                "Start processes by spawn: ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn'))."
+            )
+        counted = int(writing or not self.readers_may_fork)
+        _open[file] += counted
+        try:
+            with (
+                self.mapping(),
+                self.engine.connect() as connection,
+                connection.execution_options(writing=writing).begin() as transaction,
+            ):
+                yield connection
+                if not writing:
+                    transaction.rollback()
+        finally:
+            _open[file] -= counted
 
     @contextlib.contextmanager
     def bulk(self, writing: bool = False) -> Iterator[Any]:

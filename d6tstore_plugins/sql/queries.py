@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
@@ -50,7 +51,8 @@ def run(connections: Any, query: str, relations: Mapping[str, str], params: Mapp
     def batches() -> Iterator[pa.Schema | pa.RecordBatch]:
         with connections.bulk() as bulk:
             bulk.read_only()
-            with bulk.copy_out(statement.bindparams(**params)) as found:
+            given = {name: bulk.given(_python(value)) for name, value in params.items()}
+            with bulk.copy_out(statement.bindparams(**given)) as found:
                 schema = pa.schema([(field.name, _plain(field.type)) for field in found.schema])
                 yield schema
                 for batch in found:
@@ -62,6 +64,19 @@ def run(connections: Any, query: str, relations: Mapping[str, str], params: Mapp
     begun = batches()
     schema = cast("pa.Schema", next(begun))
     return pa.RecordBatchReader.from_batches(schema, begun)
+
+
+def _python(value: Any) -> Any:
+    """A value of numpy or pandas as Python's own: drivers take its bytes, or refuse it."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        unit = "D" if np.datetime_data(value.dtype)[0] == "D" else "us"  # of nanoseconds numpy would make an integer
+        return value.astype(f"{value.dtype.kind}8[{unit}]").item()
+    if isinstance(value, np.generic):
+        return value.item()
+    for name in ("to_pydatetime", "to_pytimedelta"):
+        if hasattr(value, name):
+            return getattr(value, name)()
+    return value
 
 
 def _plain(type_: Any) -> pa.DataType:

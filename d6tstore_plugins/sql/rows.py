@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -35,6 +35,10 @@ class Rows:
         """Rows of a small query."""
         return [dict(row._mapping) for row in self._connection.execute(statement)]
 
+    def given(self, value: Any) -> Any:
+        """A value of Python for a query, as the driver takes it."""
+        return value
+
     def read_only(self) -> None:
         """Refuse whatever changes something, to the end of the transaction."""
         self.execute(sa.text("SET TRANSACTION READ ONLY"))
@@ -51,7 +55,8 @@ class Rows:
         if isinstance(statement, sa.TextClause):
             if ";" in str(statement).strip().rstrip(";"):  # which would begin another statement
                 raise SelectionError("a query is one statement, and by psycopg2 alone it has no ; in a text either.")
-            yield inferred(self._connection.execute(statement))
+            streamed = self._connection.execution_options(stream_results=True, max_row_buffer=_ROWS)
+            yield inferred(streamed.execute(statement))
             return
         inner = statement.subquery()
         hows = [_reading(column) for column in inner.c]
@@ -119,11 +124,28 @@ def _arrow(kind: Any) -> pa.DataType:
 
 
 def inferred(result: Any) -> pa.RecordBatchReader:
-    """Rows of a query of the user's: types as Python has them."""
-    names, rows = list(result.keys()), result.all()
-    columns = list(zip(*rows, strict=True)) or [()] * len(names)
-    arrays = [pa.array([float(v) if hasattr(v, "as_tuple") else v for v in map(_bytes, values)]) for values in columns]
-    return pa.table(arrays, names).to_reader()
+    """Rows of a query of the user's: types as Python has them, text where a column has several."""
+    names = list(result.keys())
+    parts = [
+        pa.table([_column(values) for values in zip(*rows, strict=True)], names) for rows in result.partitions(_ROWS)
+    ]
+    if not parts:
+        return pa.table([pa.nulls(0)] * len(names), names).to_reader()
+    try:
+        return pa.concat_tables(parts, promote_options="permissive").to_reader()
+    except pa.ArrowException:
+        texts = [pa.table([column.cast(pa.string()) for column in part.columns], names) for part in parts]
+        return pa.concat_tables(texts).to_reader()
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    plain = [float(value) if hasattr(value, "as_tuple") else value for value in map(_bytes, values)]
+    try:
+        return pa.array(plain)
+    except (pa.ArrowException, OverflowError):
+        with contextlib.suppress(ValueError, TypeError):  # NaN, which SQLite has as text
+            return pa.array([value if value is None else float(value) for value in plain], pa.float64())
+        return pa.array([value if value is None else str(value) for value in plain], pa.string())
 
 
 class _Lines(io.RawIOBase):

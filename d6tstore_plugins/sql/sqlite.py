@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import datetime as dt
+import decimal
 import math
+import os
+import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,84 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 from pyarrow import types as is_
-from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore.errors import BackendError, Denied, SelectionError
-from d6tstore_plugins.sql import columns
 from d6tstore_plugins.sql.catalogue import qualified
 from d6tstore_plugins.sql.errors import Gone
-from d6tstore_plugins.sql.held import Count, Iso, Json, Plain
-from d6tstore_plugins.sql.layout import Product
+from d6tstore_plugins.sql.layout import damaged
 from d6tstore_plugins.sql.portable import PATIENCE, FileBackend, FileCatalogue, FileConnections
 from d6tstore_plugins.sql.rows import Rows, inferred
+from d6tstore_plugins.sql.sqlite_columns import SQLITE, Untyped, members
 
+_READING = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 _ROWS = 1 << 14  # of a batch: Python objects are larger than what they stand for
-
-
-class _Untyped(sa.types.UserDefinedType[Any]):
-    """A column that keeps what it is given. REAL would make whole numbers of floats, and lose the sign of zero."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        """No type at all."""
-        return ""
-
-
-def _members(values: Iterable[Any]) -> Any:
-    """A query that gives numbers or texts that are one parameter."""
-    return sa.select(sa.func.json_each(json.dumps(list(values))).table_valued("value").c.value)
-
-
-class _Listed(Plain):
-    """A column of whole numbers, booleans, or text."""
-
-    def many(self, values: list[Any]) -> Any:
-        """See `Plain.many`."""
-        if not all(isinstance(value, str | int) for value in values):
-            raise SelectionError(f"SQLite takes no list of {len(values):,} bytes or floats. Load all, and filter that.")
-        return _members(values)
-
-
-class _Iso(Iso, _Listed):  # type: ignore[misc]  # both are the same tuple
-    """Dates and times."""
-
-
-class _Count(Count, _Listed):  # type: ignore[misc]
-    """Durations."""
-
-
-class _Float(_Listed):
-    """Floats. SQLite has no NaN, which is the text `NaN`, and no negative zero, which is the integer 0."""
-
-    def is_number(self, column: Any) -> Any:
-        """See `Column.is_number`."""
-        return sa.func.typeof(column) != "text"
-
-
-def column(type_: pa.DataType) -> columns.Column | str:
-    """How SQLite holds a type, or why not."""
-    found = columns.column(type_)
-    if isinstance(found, str):
-        return found
-    sql, of = found.sql, found.value_type
-    storage = of.storage_type if isinstance(of, pa.BaseExtensionType) else of
-    if isinstance(sql, pg.JSONB | pg.ARRAY):
-        return Json(found.type, sa.Text(), pa.large_string())
-    if isinstance(sql, sa.Numeric):
-        return f"the type {type_}: it has no exact numbers beyond 64 bits"
-    if isinstance(sql, pg.INTERVAL):
-        return _Count(found.type, sa.BigInteger(), pa.int64(), found.fine)
-    if is_.is_temporal(storage):
-        return _Iso(found.type, sa.Text(), pa.large_string(), found.fine)
-    if is_.is_floating(storage):
-        return _Float(found.type, _Untyped(), pa.float64())
-    if isinstance(sql, sa.Uuid):
-        return _Listed(found.type, sa.LargeBinary(), pa.large_binary())
-    return _Listed(found.type, sa.Text() if isinstance(sql, sa.JSON) else sql, found.wire)
-
-
-SQLITE = Product("SQLite", column, 2_000, 1_000, None, frozenset({"rowid", "_rowid_", "oid"}), True, "rowid")
 
 
 class _Catalogue(FileCatalogue):
@@ -98,15 +35,28 @@ class _Catalogue(FileCatalogue):
 
     def among(self, keys: Iterable[str]) -> Any:
         """All keys as one value: there is a limit to their number."""
-        return self.objects.c.key.in_(_members(keys))
+        return self.objects.c.key.in_(members(keys))
 
 
 class _Rows(Rows):
     """Whole tables, row by row."""
 
+    def given(self, value: Any) -> Any:
+        """Times as they are stored."""
+        if isinstance(value, dt.datetime):
+            zone = "" if value.tzinfo is None else "Z"
+            utc = value.astimezone(dt.UTC).replace(tzinfo=None) if zone else value
+            return f"{utc.isoformat(' ', 'microseconds')}{zone}"
+        if isinstance(value, dt.timedelta):
+            return value // dt.timedelta(microseconds=1)
+        if isinstance(value, dt.time):
+            return value.isoformat("microseconds")
+        if isinstance(value, dt.date):
+            return value.isoformat()
+        return float(value) if isinstance(value, decimal.Decimal) else value
+
     def read_only(self) -> None:
-        """To the end of the connection, which is that of the transaction."""
-        self._connection.exec_driver_sql("PRAGMA query_only = ON")
+        """Each query is looked at as a whole: see `copy_out`."""
 
     def copy_in(self, table: sa.Table, batches: pa.RecordBatchReader) -> None:
         """Add rows to a table."""
@@ -122,7 +72,7 @@ class _Rows(Rows):
     def copy_out(self, statement: Any) -> Iterator[pa.RecordBatchReader]:
         """Rows of a query, in batches."""
         if isinstance(statement, sa.TextClause):
-            yield inferred(self._connection.execute(statement))
+            yield self._asked(statement)
             return
         makers = [_maker(column.type) for column in statement.selected_columns]
         schema = pa.schema([(c.name, t) for c, (t, _) in zip(statement.selected_columns, makers, strict=True)])
@@ -131,11 +81,27 @@ class _Rows(Rows):
         def batches() -> Iterator[pa.RecordBatch]:
             for rows in result.partitions(_ROWS):
                 cells = zip(*rows, strict=True)
-                arrays = [make(values) for values, (_, make) in zip(cells, makers, strict=True)]
+                try:
+                    arrays = [make(values) for values, (_, make) in zip(cells, makers, strict=True)]
+                except (pa.ArrowException, ValueError, TypeError) as exc:
+                    raise damaged(f"a column holds what was not saved there ({exc})") from exc
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
         with contextlib.closing(result):
             yield pa.RecordBatchReader.from_batches(schema, batches())
+
+    def _asked(self, statement: Any) -> pa.RecordBatchReader:
+        """The answer to a query of the user's. Raises SelectionError: it is none, or would change something."""
+        driver: Any = self._connection.connection.driver_connection
+        driver.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY)
+        try:
+            streamed = self._connection.execution_options(stream_results=True, max_row_buffer=_ROWS)
+            return inferred(streamed.execute(statement))
+        except sa.exc.SQLAlchemyError as exc:
+            said = getattr(exc, "orig", exc)
+            raise SelectionError(f"SQLite refuses the query: {said}. It takes one SELECT.") from exc
+        finally:
+            driver.set_authorizer(None)
 
 
 def _given(array: pa.Array) -> list[Any]:
@@ -161,7 +127,7 @@ def _float(value: Any) -> float | None:
 
 def _maker(kind: Any) -> tuple[pa.DataType, Any]:
     """The Arrow type of a column that is read, and how its values become that."""
-    if isinstance(kind, _Untyped):
+    if isinstance(kind, Untyped):
         return pa.float64(), lambda values: pa.array(
             values if set(map(type, values)) <= {float, type(None)} else map(_float, values),
             pa.float64(), from_pandas=False,
@@ -174,9 +140,11 @@ def _maker(kind: Any) -> tuple[pa.DataType, Any]:
 class _Connections(FileConnections):
     drivername = "sqlite+pysqlite"
 
+    readers_may_fork = True
+
     def arguments(self) -> dict[str, Any]:
-        """Wait for other processes; a stream may be closed by another thread than opened it."""
-        return {"timeout": PATIENCE, "check_same_thread": False}
+        """A stream may be closed by another thread than opened it. To write we wait on our own: see `_begin`."""
+        return {"timeout": 1, "check_same_thread": False}
 
     def set_up(self, engine: sa.Engine) -> None:
         """Transactions are ours to begin: the driver would begin them late, and leave definitions out."""
@@ -187,17 +155,22 @@ class _Connections(FileConnections):
         """See `FileConnections.rows`."""
         return _Rows(connection)
 
-    def error(self, said: str) -> BackendError:
+    def error(self, exc: BaseException, said: str) -> BackendError:
         """See `FileConnections.error`."""
-        if "readonly" in said or "unable to open" in said:
+        kind = getattr(exc, "sqlite_errorname", "")
+        if kind.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
             return Denied(f"{self._place}: {said}. You may not write there: ask for the rights, or use another file.")
-        if "no such table" in said:
-            return Gone(f"{self._place}: {said}.")
-        if "not a database" in said:
+        if kind.startswith("SQLITE_CANTOPEN"):
+            if not os.access(self._file.parent, os.W_OK) and self._file.parent.exists():
+                return Denied(f"{self._place}: {said}. You may not use its folder: ask for the rights, or use another.")
+            return BackendError(f"{self._place}: {said}. Is it a folder, or has its folder gone? Use another file.")
+        if said.startswith("no such table"):
+            return Gone(f"{self._place}: {said}. Somebody removed it, or the whole file: run the tasks again.")
+        if kind == "SQLITE_NOTADB":
             return BackendError(f"{self._place}: {said}. Use another file.")
-        if "locked" in said:
-            return BackendError(f"{self._place}: another process has been writing for {PATIENCE} s. Run again.")
-        return super().error(said)
+        if kind.startswith("SQLITE_BUSY"):
+            return BackendError(f"{self._place}: {said}. Another process has been writing for {PATIENCE} s. Run again.")
+        return super().error(exc, said)
 
 
 def _connected(connection: Any, record: Any) -> None:
@@ -208,8 +181,18 @@ def _connected(connection: Any, record: Any) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    writing = connection.get_execution_options().get("writing")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    if not connection.get_execution_options().get("writing"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    end = time.monotonic() + PATIENCE
+    while True:  # here, where Ctrl-C is heard: SQLite would not hear it
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except sa.exc.OperationalError as exc:
+            if getattr(exc.orig, "sqlite_errorname", "") != "SQLITE_BUSY" or time.monotonic() > end:
+                raise
+        else:
+            return
 
 
 class SqliteBackend(FileBackend):

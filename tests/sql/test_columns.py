@@ -9,7 +9,6 @@ import uuid
 import numpy as np
 import pyarrow as pa
 import pytest
-import sqlalchemy as sa
 from frames.arrow_cases import coded, column, same_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -54,7 +53,7 @@ def url(request, tmp_path_factory):
     file = tmp_path_factory.mktemp("files") / "results.db"
     with contextlib.ExitStack() as held:
         if request.param == "duckdb":  # which takes 15 ms to open a file that is not open in this process
-            held.enter_context(sa.create_engine(f"duckdb:///{file}").connect())
+            held.enter_context(registry.open_backend(f"duckdb:///{file}")._connections.engine.connect())
         yield f"{request.param}:///{file}"
 
 

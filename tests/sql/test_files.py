@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import pickle
 import sqlite3
 import subprocess
 import sys
 import threading
 from multiprocessing import get_context
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -18,7 +20,7 @@ from hypothesis import given, settings
 
 import d6tstore
 from d6tstore import context, registry
-from d6tstore.errors import BackendError, Denied, FormatError, NotFound, SelectionError, UsageError
+from d6tstore.errors import BackendError, Damaged, Denied, FormatError, SelectionError, UsageError
 from d6tstore.testing import TableBackendTests, forbidden
 from d6tstore_plugins.sql.duckdb import DuckdbBackend
 from d6tstore_plugins.sql.sqlite import SqliteBackend
@@ -54,7 +56,7 @@ def store(request, tmp_path_factory):
     file = tmp_path_factory.mktemp("files") / "results.db"
     with contextlib.ExitStack() as held:
         if request.param == "duckdb":  # so that it is opened once
-            held.enter_context(sa.create_engine(f"duckdb:///{file}").connect())
+            held.enter_context(registry.open_backend(f"duckdb:///{file}")._connections.engine.connect())
         yield d6tstore.open(f"{request.param}:///{file}")
 
 
@@ -129,16 +131,78 @@ def test_a_person_finds_tables_in_the_file(url):
         assert connection.exec_driver_sql(f'SELECT sum(price) FROM "{row.relation}"').scalar() == 3.5
 
 
-def test_free_reading(url):
+EVIL = [
+    "drop table {a}", "delete from {a}", "select 1; drop table {a}", "update {a} set price = 0",
+    "select nothing from {a}", "select * from locked",
+    "with g as (delete from {a} returning *) select * from g", "with g as (update {a} set price = 0) select 1",
+    "with g as (delete from d6tstore_objects returning *) select count(*) from g", "select readonly from {a}",
+    "attach 'FOLDER/new.db' as x", "pragma user_version = 7", "copy {a} to 'FOLDER/out.csv'", "commit",
+]  # fmt: skip
+
+
+def test_free_reading(url, tmp_path):
     with d6tstore.use(d6tstore.open(url)):
         d6tstore.run([Prices(), Prices(country="fr")])
         query = "select sum(a.price) as total from {a} a join {b} b using (day) where a.price > :least"
         found = d6tstore.sql(query, params={"least": 1.7}, a=Prices(), b=Prices(country="fr"))
         assert found["total"].tolist() == [2.0]
-        for evil in ["drop table {a}", "delete from {a}", "select 1; drop table {a}", "update {a} set price = 0"]:
-            with pytest.raises((SelectionError, BackendError)):
-                d6tstore.sql(evil, a=Prices())
+        for evil in EVIL:
+            with pytest.raises(SelectionError):
+                d6tstore.sql(evil.replace("FOLDER", str(tmp_path)), a=Prices())
         assert Prices().output().load()["price"].sum() == 3.5
+    assert not list(tmp_path.glob("new*")) + list(tmp_path.glob("out*"))
+
+
+def test_values_of_a_query(tmp_path, url):
+    class Times(d6tstore.tasks.TaskPqPandas):
+        def run(self):
+            naive = pd.to_datetime(["2026-01-01", "2026-01-02"])
+            self.save(pd.DataFrame({"i": [1, 2], "f": [0.5, 1.5], "n": naive, "z": naive.tz_localize("UTC")}))
+
+    with d6tstore.use(d6tstore.open(url)):
+        d6tstore.run(Times())
+        noon = pd.Timestamp("2026-01-02")
+        for name, value in [
+            ("i", np.int64(2)), ("f", np.float32(1.5)), ("n", noon), ("n", noon.to_datetime64()),
+            ("n", noon.to_pydatetime()),
+            ("z", noon.tz_localize("UTC")), ("z", noon.tz_localize("UTC").tz_convert("Europe/Berlin").to_pydatetime()),
+        ]:  # fmt: skip
+            found = d6tstore.sql(f"select i from {{t}} where {name} = :value", params={"value": value}, t=Times())
+            assert found["i"].tolist() == [2], (name, value)
+
+
+def test_a_query_of_floats_with_nan(tmp_path):
+    class Floats(d6tstore.tasks.TaskPqArrow):
+        def run(self):
+            self.save(pa.table({"f": [1.0, float("nan"), None], "s": ["a", "b", None]}))
+
+    with d6tstore.use(d6tstore.open(f"sqlite:///{tmp_path}/x.db")):
+        d6tstore.run(Floats())
+        found = d6tstore.sql("select f, s from {t}", t=Floats(), as_="arrow")
+        assert str(found["f"].to_pylist()) == "[1.0, nan, None]" and found["s"].to_pylist() == ["a", "b", None]
+        assert d6tstore.sql("select case when s = 'a' then 1 else s end as x from {t}", t=Floats())["x"][0] == "1"
+        assert d6tstore.sql("select f from {t} where f > 1e9", t=Floats()).columns.tolist() == ["f"]
+
+
+class Sqlite(Prices):
+    """Of a name that SQLite keeps for itself."""
+
+
+def test_a_family_called_sqlite(url):
+    with d6tstore.use(d6tstore.open(url)):
+        d6tstore.run(Sqlite())
+        assert Sqlite().output().record().outputs["data"].table
+
+
+def test_what_somebody_changed_is_damaged(tmp_path):
+    with d6tstore.use(d6tstore.open(f"sqlite:///{tmp_path}/x.db")):
+        d6tstore.run(Prices())
+        with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as db:
+            db.execute(f"UPDATE {Prices().output().uri} SET day = 'yesterday'")
+            db.commit()
+        with pytest.raises(Damaged, match="what was not saved there"):
+            Prices().output().load()
+        assert len(d6tstore.verify()) == 1
 
 
 def test_tables_are_asked_for_after_init(url):
@@ -206,6 +270,12 @@ def test_a_file_of_a_newer_version_is_refused(url):
         d6tstore.open(url)
 
 
+def test_a_file_of_the_other_kind(tmp_path):
+    d6tstore.open(f"sqlite:///{tmp_path}/x.db")
+    with pytest.raises(BackendError, match="of SQLite"):
+        d6tstore.open(f"duckdb:///{tmp_path}/x.db")
+
+
 def test_a_folder_that_is_a_file(url, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(BackendError):
@@ -253,18 +323,37 @@ def test_a_stream_may_be_read_while_one_is_saved(url):
     assert backend.read_table("t/b").read_all().equals(many)
 
 
-def test_a_save_within_a_stream_that_is_saved_is_refused_at_once(url):
+def test_who_makes_a_stream_may_save_or_wait_for_others_who_do(url):
     backend = registry.open_backend(url)
 
     def batches():
         backend.write("t/inner", b"x")
+        thread = threading.Thread(target=backend.write, args=["t/other", b"y"])
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
         yield pa.record_batch({"n": [1]})
 
-    with pytest.raises(BackendError, match="one writer at a time"):
-        backend.write_table("t/x", pa.RecordBatchReader.from_batches(pa.schema({"n": pa.int64()}), batches()))
-    backend.write("t/inner", b"x")
-    with pytest.raises(NotFound):
-        backend.read_table("t/x")
+    backend.write_table("t/x", pa.RecordBatchReader.from_batches(pa.schema({"n": pa.int64()}), batches()))
+    assert backend.read_many(["t/inner", "t/other"]) == {"t/inner": b"x", "t/other": b"y"}
+    assert backend.read_table("t/x").read_all().num_rows == 1
+
+
+def test_a_large_stream_goes_to_a_temporary_file_first(url, monkeypatch):
+    monkeypatch.setattr("d6tstore_plugins.sql.portable._HELD", 1000)
+    backend = registry.open_backend(url)
+    table = pa.table({"n": range(50_000), "c": pa.array(["a", "b"] * 25_000).dictionary_encode()})
+    backend.write_table("t/x", table.to_reader(1000))
+    found = backend.read_table("t/x").read_all()
+    assert found["n"].equals(table["n"]) and found["c"].to_pylist() == table["c"].to_pylist()
+
+
+def test_opening_waits_for_nobody(tmp_path):
+    url = f"sqlite:///{tmp_path}/x.db"
+    backend = registry.open_backend(url)
+    with backend._connections.transaction():
+        again = pickle.loads(pickle.dumps(registry.open_backend(url)))
+        assert list(again.list()) == []
 
 
 def test_threads_save_at_once(url):
@@ -287,17 +376,47 @@ def test_threads_save_at_once(url):
     assert len(list(backend.list("t/"))) == 20
 
 
-def test_forked_children_go_on(url):
-    backend = registry.open_backend(url)
-    backend.write("t/x", b"x")
+def _forked(work):
+    """What a forked child gives, or its error."""
+    reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
         try:
-            backend.write("t/child", backend.read("t/x"))
-        finally:
-            os._exit(0)
+            told = str(work())
+        except BaseException as exc:  # noqa: BLE001
+            told = f"{type(exc).__name__}: {exc}"
+        os.write(writing, told.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        found = told.read()
     os.waitpid(pid, 0)
+    return found
+
+
+def test_forked_children_go_on(url):
+    backend = registry.open_backend(url)
+    backend.write("t/x", b"x")
+    assert _forked(lambda: backend.write("t/child", backend.read("t/x"))) == "None"
     assert backend.read("t/child") == b"x"
+
+
+def test_a_child_that_is_forked_while_its_parent_writes_says_so(url):
+    backend = registry.open_backend(url)
+    with backend._connections.transaction():
+        assert "BackendError" in _forked(lambda: backend.write("t/x", b"x"))
+        assert "by spawn" in _forked(lambda: backend.read("t/x"))
+    assert _forked(lambda: backend.write("t/x", b"x")) == "None"
+
+
+def test_a_child_that_is_forked_while_its_parent_reads(url):
+    backend = registry.open_backend(url)
+    backend.write_table("t/x", pa.table({"n": range(300_000)}).to_reader(1000))
+    reader = backend.read_table("t/x")
+    reader.read_next_batch()
+    told = _forked(lambda: backend.write("t/child", b"x"))
+    assert told == "None" if "sqlite" in url else "by spawn" in told
+    reader.read_all()
 
 
 def test_full_disk_leaves_the_previous_result(tmp_path):

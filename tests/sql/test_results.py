@@ -221,7 +221,7 @@ def test_show_prints_the_name_in_sql(store, ask, monkeypatch, tmp_path):
     run = CliRunner().invoke(cli, ["--store", url, "run", "shown:Prices"])
     assert run.exit_code == 0, run.output
     shown = CliRunner().invoke(cli, ["--store", url, "show", "shown:Prices"]).output
-    name = shown.split()[-1]
+    name = shown.split()[-3]
     assert ask(f"SELECT count(*) FROM {name}") == [(3,)], shown
 
 
