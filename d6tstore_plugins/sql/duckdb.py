@@ -14,7 +14,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from d6tstore.errors import BackendError, Denied, SelectionError
+from d6tstore.errors import BackendError, Denied, PluginError, SelectionError
 from d6tstore_plugins.sql import columns
 from d6tstore_plugins.sql.catalogue import qualified
 from d6tstore_plugins.sql.errors import Gone
@@ -168,7 +168,19 @@ def _is_sqlite(file: Any) -> bool:
 
 
 class DuckdbBackend(FileBackend):
-    """A database of DuckDB; see `FileBackend`. One process at a time has the file, for one transaction each."""
+    """A database of DuckDB; see `FileBackend`. One process at a time has the file, for one transaction each.
+
+    Raises:
+        PluginError: DuckDB is older than 2.0, which does not keep the sign of zero.
+    """
+
+    def __init__(self, url: str) -> None:
+        if duckdb.__version__.startswith(("0.", "1.")):
+            raise PluginError(
+                f"{url!r} needs DuckDB 2.0, for {duckdb.__version__} stores -0.0 as 0.0 in some columns: "
+                "pip install 'd6tstore[duckdb]'"
+            )
+        super().__init__(url)
 
     scheme = "duckdb"
     product = DUCKDB

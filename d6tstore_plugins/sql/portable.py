@@ -241,10 +241,10 @@ class FileCatalogue(Catalogue):
         objects = quoted(self.objects.name)
         return (
             "CREATE VIEW d6tstore_results AS SELECT r.record->>'family' AS family, r.record->>'params' AS parameters, "
-            "o.key AS output, t.relation, CAST(o.value->>'rows' AS BIGINT) AS rows, r.record->>'time' AS time, "
-            "r.record->>'author' AS author, CAST(r.record->>'seconds' AS DOUBLE) AS seconds, "
+            "o.key AS output, t.relation, CAST((o.value->>'rows') AS BIGINT) AS rows, r.record->>'time' AS time, "
+            "r.record->>'author' AS author, CAST((r.record->>'seconds') AS DOUBLE) AS seconds, "
             "coalesce(r.record->>'metrics', '{}') AS metrics, r.record->>'code' AS code, "
             f"o.value->>'format' AS format, o.value->>'key' AS key FROM (SELECT {self.text} AS record FROM {objects} "
             f"WHERE substr(key, 1, {len(RECORDS)}) = '{RECORDS}') r, {self.each} o "
-            f"LEFT JOIN {objects} t ON t.key = o.value->>'key'"
+            f"LEFT JOIN {objects} t ON t.key = (o.value->>'key')"  # in DuckDB = binds as strongly as ->>
         )
