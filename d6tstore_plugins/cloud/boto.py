@@ -1,0 +1,160 @@
+"""S3 by boto3: for processes that were forked, where the Rust client would wait for threads that are not there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import botocore.exceptions
+from boto3.s3.transfer import TransferConfig
+
+from d6tstore.backend import Entry
+from d6tstore.errors import NotFound
+from d6tstore_plugins.cloud.address import Address
+from d6tstore_plugins.cloud.errors import mapped
+from d6tstore_plugins.cloud.session import Session
+
+T = TypeVar("T")
+PART = 8 << 20
+_AT_ONCE = 16
+_TRIES = 4
+_ERRORS = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
+_TRANSFER = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=_AT_ONCE)
+_TAKEN = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+
+
+class BotoClient:
+    """Objects below the prefix of an address. Methods as of `RustClient`."""
+
+    def __init__(self, address: Address, session: Session, place: str) -> None:
+        self._address, self._place = address, place
+        self._client = session.boto(max_pool_connections=_AT_ONCE)
+        self._given: dict[str, Any] = {"RequestPayer": "requester"} if address.requester_pays else {}
+        self._written: dict[str, Any] = dict(self._given)
+        if address.encryption:
+            self._written["ServerSideEncryption"] = address.encryption
+        if address.kms_key:
+            self._written["SSEKMSKeyId"] = address.kms_key
+
+    def _at(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self._address.bucket, "Key": self._address.prefix + key}
+
+    @contextlib.contextmanager
+    def mapping(self, key: str = "") -> Iterator[None]:
+        """Within it errors of the client become ours."""
+        try:
+            yield
+        except _ERRORS as exc:
+            raise mapped(_code(exc), str(exc), self._place, key) from exc
+
+    def get(self, key: str) -> bytes:
+        """See `RustClient.get`."""
+        return self.get_tagged(key)[0]
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        """See `RustClient.get_tagged`."""
+        return self._got(key)
+
+    def get_range(self, key: str, start: int, end: int) -> bytes:
+        """See `RustClient.get_range`."""
+        return self._got(key, Range=f"bytes={start}-{end - 1}")[0]
+
+    def _got(self, key: str, **options: Any) -> tuple[bytes, str]:
+        with self.mapping(key):
+            for left in range(_TRIES - 1, -1, -1):
+                found = self._client.get_object(**self._at(key), **self._given, **options)
+                try:
+                    return found["Body"].read(), found["ETag"]
+                except botocore.exceptions.HTTPClientError:  # while it came: boto3 does not ask again for that
+                    if not left:
+                        raise
+        raise AssertionError
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """See `RustClient.get_many`."""
+
+        def one(key: str) -> tuple[str, bytes | None]:
+            try:
+                return key, self.get(key)
+            except NotFound:
+                return key, None
+
+        return {key: data for key, data in _at_once(one, keys) if data is not None}
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """See `RustClient.put`."""
+        at = self._at(key)
+        with self.mapping(key):
+            if isinstance(data, bytes):
+                self._client.put_object(**at, Body=data, ChecksumAlgorithm="SHA256", **self._written)
+            else:
+                extra = {**self._written, "ChecksumAlgorithm": "SHA256"}
+                self._client.upload_file(str(data), at["Bucket"], at["Key"], ExtraArgs=extra, Config=_TRANSFER)
+
+    def put_many(self, items: Mapping[str, bytes]) -> None:
+        """See `RustClient.put_many`."""
+        _at_once(lambda item: self.put(*item), items.items())
+
+    def put_if(self, key: str, data: bytes, expected: str | None) -> str | None:
+        """See `RustClient.put_if`."""
+        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+        with self.mapping(key):
+            try:
+                return str(self._client.put_object(**self._at(key), Body=data, **condition, **self._written)["ETag"])
+            except _ERRORS as exc:
+                if _code(exc) in (*_TAKEN, *(("NoSuchKey", "404") if expected else ())):
+                    return None
+                raise
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See `RustClient.delete`."""
+        with self.mapping(keys[0] if len(keys) == 1 else ""):
+            for key in keys:
+                self._client.delete_object(**self._at(key), **self._given)
+
+    def head(self, key: str) -> Entry | None:
+        """See `RustClient.head`."""
+        with self.mapping(key):
+            try:
+                found = self._client.head_object(**self._at(key), **self._given)
+            except _ERRORS as exc:
+                if _code(exc) in ("404", "NoSuchKey", "NotFound"):
+                    return None
+                raise
+        return Entry(key, found["ContentLength"], found["ETag"], found["LastModified"].timestamp())
+
+    def list(self, folder: str) -> Iterator[Entry]:
+        """See `RustClient.list`."""
+        prefix = self._address.prefix
+        where = {"Bucket": self._address.bucket, "Prefix": f"{prefix}{folder}/" if folder else prefix, **self._given}
+        with self.mapping():
+            for page in self._client.get_paginator("list_objects_v2").paginate(**where):
+                for found in page.get("Contents", ()):
+                    if not found["Key"].endswith("/"):
+                        key = found["Key"].removeprefix(prefix)
+                        yield Entry(key, found["Size"], found["ETag"], found["LastModified"].timestamp())
+
+    def abort_uploads(self, before: float) -> Sequence[str]:
+        """Remove parts of uploads that began before a time and never ended. Returns their keys."""
+        prefix, removed = self._address.prefix, []
+        where = {"Bucket": self._address.bucket, "Prefix": prefix}
+        with self.mapping():
+            for page in self._client.get_paginator("list_multipart_uploads").paginate(**where):
+                for found in page.get("Uploads", ()):
+                    if found["Initiated"].timestamp() < before:
+                        at = {"Bucket": self._address.bucket, "Key": found["Key"], "UploadId": found["UploadId"]}
+                        self._client.abort_multipart_upload(**at)
+                        removed.append(found["Key"].removeprefix(prefix))
+        return removed
+
+
+def _code(exc: BaseException) -> str:
+    return str((getattr(exc, "response", None) or {}).get("Error", {}).get("Code", ""))
+
+
+def _at_once(one: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(one, items))

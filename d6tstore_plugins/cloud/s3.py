@@ -1,0 +1,205 @@
+"""Backend `s3`: objects in a bucket of AWS, or of any service that speaks like it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from d6tstore.backend import Backend, Entry, check_key
+from d6tstore.credentials import Credentials
+from d6tstore.errors import Denied, UsageError
+from d6tstore_plugins.cloud.address import Address
+from d6tstore_plugins.cloud.lease import CLAIMS, Leases
+from d6tstore_plugins.cloud.rust import RustClient
+from d6tstore_plugins.cloud.session import Session
+
+# "used" if this process used the Rust client; "forked" if its parent did, and the threads of that are not here.
+_rust: set[str] = set()
+os.register_at_fork(after_in_child=lambda: _rust.add("forked") if "used" in _rust else None)
+_SMALL = 1 << 20  # bytes; larger objects are written one by one, in parts that go at once
+_FEW = 4  # keys of one folder that are asked for one by one; more are listed
+
+
+class S3Backend(Backend):
+    """A prefix of a bucket.
+
+    Args:
+        url: such as `s3://bucket/prefix?region=eu-west-1`.
+        credentials: of the place; without a name, boto3's own ways are taken (variables, profiles, SSO, roles).
+        driver: `obstore`, or `boto3`, which takes more CPU and works in forked processes; None chooses.
+        **options: see `Address`; they go before what the URL says.
+    """
+
+    def __init__(
+        self, url: str, credentials: Credentials | None = None, driver: str | None = None, **options: Any
+    ) -> None:
+        if driver not in (None, "obstore", "boto3"):
+            raise UsageError(f"driver={driver!r} is unknown. Use 'obstore', 'boto3', or none.")
+        self._address = Address.parse(url, **options)
+        self._credentials = credentials or Credentials()
+        self.url = self._address.url
+        self._driver = driver
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._made: Any = None
+        self._leases: Leases | None = None
+
+    @classmethod
+    def open(  # type: ignore[override]  # its options by name, so that others are refused
+        cls, url: str, credentials: Credentials | None = None, endpoint: str | None = None, region: str | None = None,
+        profile: str | None = None, path_style: bool | None = None, requester_pays: bool | None = None,
+        encryption: str | None = None, kms_key: str | None = None, ca: str | None = None,
+        anonymous: bool | None = None, lease: float | None = None, driver: str | None = None,
+    ) -> S3Backend:  # fmt: skip
+        """See `Backend.open`; options as in `Address`."""
+        options = {
+            "endpoint": endpoint, "region": region, "profile": profile, "path_style": path_style,
+            "requester_pays": requester_pays, "encryption": encryption, "kms_key": kms_key, "ca": ca,
+            "anonymous": anonymous, "lease": lease,
+        }  # fmt: skip
+        backend = cls(url, credentials, driver, **options)
+        with contextlib.suppress(Denied):  # who may not list may yet read
+            next(backend._client.list("d6tstore-is-there-such-a-bucket"), None)
+        return backend
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.url, self._credentials, self._driver)
+
+    @property
+    def _client(self) -> Any:
+        """The client of this process."""
+        if self._pid != os.getpid():
+            self._begin()
+        with self._lock:
+            if self._made is None:
+                with self._credentials.guard():
+                    session = Session(self._address, self._credentials, repr(self))
+                    self._made = _client(self._driver, self._address, session, repr(self))
+        return self._made
+
+    def read(self, key: str) -> bytes:
+        """The bytes of an object."""
+        return bytes(self._client.get(check_key(key)))
+
+    def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of those that exist, many at once."""
+        return dict(self._client.get_many([check_key(key) for key in keys]))
+
+    def open_read(self, key: str) -> BinaryIO:
+        """A file that fetches the ranges that are read."""
+        entry = self._client.head(check_key(key))
+        if entry is None:
+            return io.BytesIO(self.read(key))  # which says what is wrong
+        return cast("BinaryIO", io.BufferedReader(_Remote(self._client, key, entry.size), 1 << 16))
+
+    def write(self, key: str, data: bytes | Path) -> None:
+        """Store an object; readers see the old one until it is whole."""
+        self._client.put(check_key(key), data)
+        if isinstance(data, Path):
+            data.unlink()
+
+    def write_many(self, items: Mapping[str, bytes | Path]) -> None:
+        """Store several objects, small ones at once."""
+        small = {check_key(k): v for k, v in items.items() if isinstance(v, bytes) and len(v) <= _SMALL}
+        for key, data in items.items():
+            if key not in small:
+                self.write(key, data)
+        self._client.put_many(small)
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        self._client.delete([check_key(key)])
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Objects by the beginning of their key."""
+        folder = prefix.rpartition("/")[0]
+        if folder:
+            check_key(folder)
+        found = (entry for entry in self._client.list(folder) if entry.key.startswith(prefix))
+        return (entry for entry in found if not entry.key.startswith(CLAIMS))
+
+    def stat(self, keys: Iterable[str]) -> dict[str, Entry]:
+        """The entries of those that exist: one by one if they are few, else by listing."""
+        wanted = [check_key(key) for key in keys]
+        if len(wanted) > _FEW:
+            return super().stat(wanted)
+        return {key: entry for key in wanted if (entry := self._client.head(key)) is not None}
+
+    def uri(self, key: str) -> str:
+        """As `aws s3 cp` takes it."""
+        return f"s3://{self._address.bucket}/{self._address.prefix}{key}"
+
+    def claim(self, key: str, info: Mapping[str, str]) -> AbstractContextManager[None]:
+        """A lease by conditional writes; see `Leases`."""
+        client = self._client
+        with self._lock:
+            if self._leases is None:
+                self._leases = Leases(client, repr(self), self._address.lease)
+        return self._leases.held(key, info)
+
+    def clean(self, before: float) -> Sequence[str]:
+        """Remove the parts of uploads that never ended, and claims that are over."""
+        session = Session(self._address, self._credentials, repr(self))
+        with self._credentials.guard():
+            removed = list(_client("boto3", self._address, session, repr(self)).abort_uploads(before))
+        old = [entry.key for entry in self._client.list(CLAIMS.rstrip("/")) if entry.modified < before]
+        if old:
+            self._client.delete(old)
+        return removed + old
+
+    def close(self) -> None:
+        """Give up claims and forget the client; the next use makes a new one."""
+        if self._pid == os.getpid():
+            if self._leases is not None:
+                self._leases.close()
+            self._begin()
+
+
+def _client(driver: str | None, address: Address, session: Session, place: str) -> Any:
+    if driver == "boto3" or "forked" in _rust:
+        from d6tstore_plugins.cloud.boto import BotoClient  # which takes a while
+
+        return BotoClient(address, session, place)
+    _rust.add("used")
+    return RustClient(address, session, place)
+
+
+class _Remote(io.RawIOBase):
+    """A seekable file of an object."""
+
+    def __init__(self, client: Any, key: str, size: int) -> None:
+        self._client, self._key, self._size, self._at = client, key, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"seek to {base + offset}, which is before the file")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._at + len(buffer), self._size)
+        if end <= self._at:
+            return 0
+        data = self._client.get_range(self._key, self._at, end)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

@@ -1,0 +1,116 @@
+"""Who we are to S3: keys from the keyring when they are named, else whatever boto3 finds."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from d6tstore.credentials import Credentials
+from d6tstore.errors import BackendError, Denied
+from d6tstore_plugins.cloud.address import Address
+
+_DEFAULT = "us-east-1"
+
+
+class Service(NamedTuple):
+    """Where requests go: None as an endpoint is AWS itself."""
+
+    endpoint: str | None
+    region: str
+    path_style: bool
+
+
+class Session:
+    """Keys and service of an address, resolved when they are needed.
+
+    Args:
+        address: of the objects.
+        credentials: with the fields `access_key`, `secret_key`, and for temporary keys `session_token`.
+        place: how messages name it.
+    """
+
+    def __init__(self, address: Address, credentials: Credentials, place: str) -> None:
+        self._address, self._credentials, self._place = address, credentials, place
+
+    def boto(self, **given: Any) -> Any:
+        """A client of boto3. Raises BackendError: there is no such profile."""
+        import boto3
+        import botocore.config
+        import botocore.exceptions
+
+        address = self._address
+        style = "path" if address.path_style or (address.path_style is None and address.endpoint) else "auto"
+        config: dict[str, Any] = {
+            "s3": {"addressing_style": style},
+            "retries": {"mode": "standard", "total_max_attempts": 6},
+        }
+        if address.path_style is False:
+            config["s3"] = {"addressing_style": "virtual"}
+        if address.anonymous:
+            config["signature_version"] = botocore.UNSIGNED
+        config.update(given)
+        try:
+            with self._credentials.guard():
+                return boto3.Session(profile_name=address.profile, region_name=address.region).client(
+                    "s3",
+                    endpoint_url=address.endpoint,
+                    verify=address.ca,
+                    config=botocore.config.Config(**config),
+                    **self._own(("aws_access_key_id", "aws_secret_access_key", "aws_session_token")),
+                )
+        except botocore.exceptions.ProfileNotFound as exc:
+            raise BackendError(f"{self._place}: {exc}. `aws configure list-profiles` tells which there are.") from None
+
+    def _own(self, names: tuple[str, str, str]) -> dict[str, str]:
+        """Keys from the keyring or the environment, by these names; none if nothing names them."""
+        if self._credentials.name is None or self._address.anonymous:
+            return {}
+        key, secret, token = names
+        found = {
+            key: self._credentials.get("access_key").reveal(),
+            secret: self._credentials.get("secret_key").reveal(),
+        }
+        if (session := self._credentials.find("session_token")) is not None:
+            found[token] = session.reveal()
+        return found
+
+    def service(self) -> Service:
+        """Where requests go, by the address and the settings of boto3 (variables, `~/.aws/config`)."""
+        address = self._address
+        endpoint, region = address.endpoint, address.region
+        if endpoint is None or region is None:
+            meta = self.boto().meta
+            region = region or meta.region_name or _DEFAULT
+            if endpoint is None and ".amazonaws.com" not in meta.endpoint_url:
+                endpoint = meta.endpoint_url
+        style = address.path_style
+        return Service(endpoint, region, bool(endpoint) if style is None else style)
+
+    def keys(self) -> dict[str, Any] | None:
+        """Keys as the Rust client takes them, with the time when to ask again; None: requests are not signed.
+
+        Raises:
+            Denied: nobody gave any.
+        """
+        if self._address.anonymous:
+            return None
+        own = self._own(("access_key_id", "secret_access_key", "token"))
+        if own:
+            return {**own, "expires_at": None}
+        from datetime import UTC, datetime, timedelta
+
+        import boto3
+
+        session = boto3.Session(profile_name=self._address.profile)
+        found = session.get_credentials()
+        if found is None:
+            raise Denied(
+                f"{self._place}: nothing says who you are. Store keys: d6tstore credentials set NAME access_key (and "
+                "secret_key), and name them in a profile; or use `aws configure`, or anonymous=true for a public one."
+            )
+        frozen = found.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + timedelta(minutes=10),  # boto3 itself renews what ends earlier
+        }
