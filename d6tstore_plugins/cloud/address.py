@@ -104,10 +104,21 @@ def _seconds(name: str, value: Any) -> float:
     return found
 
 
+def _endpoint(name: str, value: Any) -> str:
+    try:
+        parts = urlsplit(str(value))
+        fine = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) and not parts.username
+    except ValueError:
+        fine = False
+    if not fine:
+        raise UsageError(f"{name}={value!r} is no URL of a service. Write http://host:9000, without a user.")
+    return str(value).rstrip("/")
+
+
 def _text(name: str, value: Any) -> str:
     return str(value)
 
 
 _PARSED: dict[str, Callable[[str, Any], Any]] = {
-    "path_style": _flag, "requester_pays": _flag, "anonymous": _flag, "lease": _seconds,
+    "endpoint": _endpoint, "path_style": _flag, "requester_pays": _flag, "anonymous": _flag, "lease": _seconds,
 }  # fmt: skip

@@ -2,16 +2,22 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import pickle
 import threading
 import time
+import traceback
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 
+import pandas as pd
+import polars as pl
 import pytest
 from s3proxy import ACCESS_DENIED, EXPIRED_TOKEN, MOVED, NOT_IMPLEMENTED, SKEWED, SLOW_DOWN, WRONG_REGION
 from s3servers import Keys
 
+import d6tstore
 from d6tstore.errors import BackendError, Denied, Held, NotFound, UsageError
 from d6tstore_plugins.cloud.lease import LeaseWarning
 from d6tstore_plugins.cloud.s3 import S3Backend
@@ -55,6 +61,17 @@ def test_keys_that_are_not_known(place, driver):
             backend.read("a")
         for shown in (repr(backend), backend.url, pickle.dumps(backend).decode("latin1")):
             assert keys.secret not in shown or len(keys.secret) < 3
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_no_error_shows_a_secret(place, driver):
+    keys = Keys("known", "s3cret-of-ann/+%")
+    for options in ({}, {"endpoint": "no url"}, {"endpoint": "http://127.0.0.1:9"}, {"ca": "/no/such/file"}):
+        with pytest.raises(Exception) as caught:
+            place.open(keys, driver=driver, **options).write("a", b"1")
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        theirs = "".join(line for line in shown.format() if "tests/cloud" not in line)
+        assert keys.secret not in theirs, theirs
 
 
 def test_a_session_token(place):
@@ -170,7 +187,7 @@ def test_parts_of_uploads_that_never_ended_are_cleaned(backend, place):
 
 ODD = [
     "a b", "a+b", "a%b", "a%20b", "a%2Fb", "a#b", "a?b", "a&b=c", "ü😀", "ab:c", "[x]{y}|^`<>\"'", "~", "*", "..x",
-    "a\tb", "/".join(["x" * 200] * 4) + "/" + "y" * 100,
+    "/".join(["x" * 200] * 4) + "/" + "y" * 100,
 ]  # fmt: skip
 
 
@@ -242,6 +259,40 @@ def test_a_claim_that_was_lost_is_not_taken_back(place):
 
 
 # ----------------------------------------------------------------------- processes
+
+
+class Number(d6tstore.tasks.TaskJson):
+    n: int
+
+    def run(self):
+        self.save(self.n * 2)
+
+
+@d6tstore.requires(Number)
+class Frame(d6tstore.tasks.TaskPqPandas):
+    def run(self):
+        self.save(pd.DataFrame({"n": range(self.input().load()), "m": 1.5}))
+
+
+@pytest.mark.parametrize("kind", ["fork", "spawn"])
+def test_a_flow_in_processes_and_threads(place, kind):
+    store = d6tstore.Store(d6tstore.store.Repository(place.open()))
+    with d6tstore.use(store):
+        d6tstore.run([Frame(n=n) for n in range(1, 4)], workers=3)
+        with ProcessPoolExecutor(2, multiprocessing.get_context(kind)) as pool:
+            report = d6tstore.run([Frame(n=n) for n in range(1, 9)], executor=pool)
+        assert len(report.ran) == 10
+        assert Frame(n=8).output().load(columns=["n"], where=[("n", ">", 13)])["n"].tolist() == [14, 15]
+        assert d6tstore.run([Frame(n=n) for n in range(1, 9)]).ran == []
+        assert store.verify() == []
+        polars = pl.read_parquet(
+            Frame(n=3).output().uri,
+            storage_options={
+                "aws_endpoint_url": place.server.url, "aws_access_key_id": place.server.keys.id,
+                "aws_secret_access_key": place.server.keys.secret, "aws_region": "us-east-1", "aws_allow_http": "true",
+            },
+        )  # fmt: skip
+        assert polars["n"].to_list() == [0, 1, 2, 3, 4, 5], "polars reads what is stored, without d6tstore"
 
 
 def test_forked_children_use_another_client(place):

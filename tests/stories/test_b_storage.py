@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 import d6tstore
 from d6tstore import context
 
-PLACES = ["default", "folder", "path", "file url", "memory", "postgres", "embedded", "sqlite", "duckdb"]
+PLACES = ["default", "folder", "path", "file url", "memory", "postgres", "embedded", "sqlite", "duckdb", "s3"]
 
 
 class Frame(d6tstore.tasks.TaskPqPandas):
@@ -35,9 +36,22 @@ class Model(d6tstore.tasks.TaskPickle):
         self.save({"model": {"sum": df.z.sum()}, "facts": list(df.columns)}, metrics={"rows": len(df)})
 
 
+def _bucket(request, monkeypatch):
+    """A bucket whose keys stand where boto3 looks for them."""
+    from s3servers import moto
+
+    server, stack = moto(), contextlib.ExitStack()
+    bucket = stack.enter_context(server.bucket())
+    request.addfinalizer(stack.close)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.keys.id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.keys.secret)
+    return f"s3://{bucket}/results?endpoint={server.url}"
+
+
 @pytest.mark.parametrize("place", PLACES)
-def test_1_the_same_tasks_give_equal_values_everywhere(place, tmp_path, request):
+def test_1_the_same_tasks_give_equal_values_everywhere(place, tmp_path, request, monkeypatch):
     url = {
+        "s3": _bucket(request, monkeypatch) if place == "s3" else "",
         "default": None,
         "folder": str(tmp_path / "a dir"),
         "path": tmp_path / "b",
