@@ -45,7 +45,7 @@ class TestSqlite(_Suite):
 
 class TestDuckdb(_Suite):
     cls = DuckdbBackend
-    rounds = 15  # it takes 15 ms to open a file
+    rounds, kills = 10, 6  # it takes 15 ms to open a file
 
 
 # --------------------------------------------------------------------- frames
