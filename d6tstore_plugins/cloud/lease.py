@@ -64,7 +64,7 @@ class Leases:
                 raise Held(f"{key} is being computed", info=self._mine[at].info)
             self._mine[at] = lease
         try:
-            tag = self._client.put_if(at, _encoded(lease), None) or self._taken_over(key, at, lease)
+            tag = self._put(at, lease, None) or self._taken_over(key, at, lease)
         except BaseException:
             self._mine.pop(at, None)
             raise
@@ -78,14 +78,28 @@ class Leases:
         finally:
             self._release(at)
 
+    def _put(self, at: str, lease: _Lease, expected: str | None) -> str | None:
+        """The new tag of a lease; None if somebody else was first.
+
+        Of a write whose answer was lost, and which the client tried again, it was ourselves who was first.
+        """
+        data = msgspec.json.encode(msgspec.structs.replace(lease, beat=uuid.uuid4().hex))
+        if tag := self._client.put_if(at, data, expected):
+            return str(tag)
+        with contextlib.suppress(NotFound):
+            found, tag = self._client.get_tagged(at)
+            if found == data:
+                return str(tag)
+        return None
+
     def _taken_over(self, key: str, at: str, mine: _Lease) -> str:
         """The tag of a lease that was over, and is ours now. Raises Held: it is not over."""
         for _ in range(3):  # it may go, or change hands, while we look at it
             try:
                 found, tag = self._client.get_tagged(at)
             except NotFound:
-                if made := self._client.put_if(at, _encoded(mine), None):
-                    return str(made)
+                if made := self._put(at, mine, None):
+                    return made
                 continue
             lease = _decoded(found)
             first = self._seen.setdefault(at, (tag, time.monotonic()))
@@ -95,9 +109,9 @@ class Leases:
             age = time.time() - entry.modified if entry is not None else 0.0
             if time.monotonic() - first[1] < lease.seconds and age < lease.seconds + _SKEW:
                 raise Held(f"{key} is being computed", info=lease.info)
-            if taken := self._client.put_if(at, _encoded(mine), tag):
+            if taken := self._put(at, mine, tag):
                 self._seen.pop(at, None)
-                return str(taken)
+                return taken
         raise Held(f"{key} is being computed", info={"who": "somebody", "host": "?", "since": "?"})
 
     def _release(self, at: str) -> None:
@@ -114,7 +128,7 @@ class Leases:
                 with self._lock, contextlib.suppress(BackendError):  # next time
                     if at not in self._tags:
                         continue
-                    tag = self._client.put_if(at, _encoded(self._mine[at]), self._tags[at])
+                    tag = self._put(at, self._mine[at], self._tags[at])
                     if tag is None:  # we were away for too long
                         self._tags.pop(at)
                     else:
@@ -153,7 +167,3 @@ def _decoded(data: bytes) -> _Lease:
         return msgspec.json.decode(data, type=_Lease)
     except msgspec.MsgspecError:
         return _Lease({"who": "somebody", "host": "?", "since": "?"}, _UNKNOWN)
-
-
-def _encoded(lease: _Lease) -> bytes:
-    return msgspec.json.encode(msgspec.structs.replace(lease, beat=uuid.uuid4().hex))

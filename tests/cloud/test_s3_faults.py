@@ -258,6 +258,14 @@ def test_a_claim_that_was_lost_is_not_taken_back(place):
     assert caught.value.info == {"who": "bob"}
 
 
+def test_a_claim_whose_answer_was_lost_is_ours_all_the_same(place, backend):
+    with backend.claim("tried", INFO):
+        pass
+    with place.proxy.when("PUT", path="/claims/k", cut_response=-1, times=1) as rule:
+        with backend.claim("k", INFO):
+            assert rule.hits
+
+
 # ----------------------------------------------------------------------- processes
 
 
