@@ -116,7 +116,7 @@ LISTED = "SELECT family, parameters, output, rows, relation FROM d6tstore_result
 
 
 def listed(url):
-    with sa.create_engine(url).connect() as connection:
+    with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
         return connection.exec_driver_sql(LISTED).all()
 
 
@@ -127,7 +127,7 @@ def test_a_person_finds_tables_in_the_file(url):
     assert set(found) == {'{"country":"de"}', """{"country":"f'r"}"""}
     row = found['{"country":"de"}']
     assert (row.family, row.output, row.rows) == ("Prices", "data", 2)
-    with sa.create_engine(url).connect() as connection:
+    with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
         assert connection.exec_driver_sql(f'SELECT sum(price) FROM "{row.relation}"').scalar() == 3.5
 
 
@@ -254,17 +254,17 @@ def test_a_file_that_is_something_else_is_left_alone(url, tmp_path):
 
 
 def test_tables_of_others_in_the_file_stay(url):
-    with sa.create_engine(url).begin() as connection:
+    with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
         connection.exec_driver_sql("CREATE TABLE results AS SELECT 1 AS theirs")
     with d6tstore.use(d6tstore.open(url)):
         d6tstore.run(Prices())
-    with sa.create_engine(url).connect() as connection:
+    with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
         assert connection.exec_driver_sql("SELECT theirs FROM results").scalar() == 1
 
 
 def test_a_file_of_a_newer_version_is_refused(url):
     d6tstore.open(url)
-    with sa.create_engine(url).begin() as connection:
+    with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
         connection.exec_driver_sql("UPDATE d6tstore_layout SET version = 99")
     with pytest.raises(BackendError, match="newer d6tstore"):
         d6tstore.open(url)
@@ -291,7 +291,7 @@ def test_denied_is_said(url, tmp_path):
 def test_a_table_that_somebody_dropped(url):
     with d6tstore.use(d6tstore.open(url)):
         d6tstore.run(Prices())
-        with sa.create_engine(url).begin() as connection:
+        with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
             connection.exec_driver_sql(f'DROP TABLE "{listed(url)[0].relation}"')
         with pytest.raises(Exception, match="gone|missing") as caught:
             Prices().output().load()
@@ -445,6 +445,6 @@ def test_what_is_gone_takes_its_table_along(url):
         backend = context.current().repository.default
         for entry in list(backend.list()):
             backend.delete(entry.key)
-    with sa.create_engine(url).connect() as connection:
+    with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
         names = sa.inspect(connection).get_table_names()
     assert [name for name in names if not name.startswith("d6tstore_")] == []
