@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -10,6 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from d6tstore.backend import check_key
 from d6tstore.errors import InvalidKey, UsageError
 
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -56,15 +59,20 @@ class Address:
         Raises:
             UsageError: it is no such URL, or says something unknown.
         """
-        parts = urlsplit(url)
-        if not parts.netloc or parts.fragment:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise UsageError(f"{url!r} is no URL. Write s3://bucket/prefix?region=eu-west-1.") from None
+        bucket = parts.netloc.rpartition("@")[2]
+        url = parts._replace(netloc=bucket).geturl()  # what stands before the @ may be a secret
+        if not _BUCKET.fullmatch(bucket) or parts.fragment:
             raise UsageError(f"{url!r} names no bucket, or has a #. Write s3://bucket/prefix?region=eu-west-1.")
         prefix = unquote(parts.path).strip("/")
         try:
             check_key(prefix or "x")
         except InvalidKey as exc:
             raise UsageError(f"{url!r}: {exc}") from None
-        found = cls(parts.netloc.rpartition("@")[2], f"{prefix}/" if prefix else "")
+        found = cls(bucket, f"{prefix}/" if prefix else "")
         known = [field.name for field in fields(cls)][2:]
         given = [
             *parse_qsl(parts.query, keep_blank_values=True),
@@ -111,8 +119,26 @@ def _endpoint(name: str, value: Any) -> str:
     except ValueError:
         fine = False
     if not fine:
-        raise UsageError(f"{name}={value!r} is no URL of a service. Write http://host:9000, without a user.")
+        raise UsageError(f"what {name} was given is no URL of a service. Write http://host:9000, without a user.")
     return str(value).rstrip("/")
+
+
+def _region(name: str, value: Any) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]+", str(value)):
+        raise UsageError(f"{name}={value!r} is none. Write it as in region=eu-west-1.")
+    return str(value)
+
+
+def _encryption(name: str, value: Any) -> str:
+    if value not in ("AES256", "aws:kms"):
+        raise UsageError(f"{name}={value!r} is unknown. Write AES256 or aws:kms.")
+    return str(value)
+
+
+def _certificates(name: str, value: Any) -> str:
+    if not os.path.isfile(value):
+        raise UsageError(f"{name}={value!r} is no file. Give that with the certificates.")
+    return str(value)
 
 
 def _text(name: str, value: Any) -> str:
@@ -120,5 +146,6 @@ def _text(name: str, value: Any) -> str:
 
 
 _PARSED: dict[str, Callable[[str, Any], Any]] = {
-    "endpoint": _endpoint, "path_style": _flag, "requester_pays": _flag, "anonymous": _flag, "lease": _seconds,
+    "endpoint": _endpoint, "region": _region, "encryption": _encryption, "ca": _certificates,
+    "path_style": _flag, "requester_pays": _flag, "anonymous": _flag, "lease": _seconds,
 }  # fmt: skip

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import boto3.exceptions
 import botocore.exceptions
 from boto3.s3.transfer import TransferConfig
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 PART = 8 << 20
 _AT_ONCE = 16
 _TRIES = 4
-_ERRORS = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
+_ERRORS = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error)
 _TRANSFER = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=_AT_ONCE)
 _TAKEN = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
@@ -152,7 +153,8 @@ class BotoClient:
 
 
 def _code(exc: BaseException) -> str:
-    return str((getattr(exc, "response", None) or {}).get("Error", {}).get("Code", ""))
+    told = exc if hasattr(exc, "response") else exc.__cause__ or exc.__context__ or exc  # of a transfer
+    return str((getattr(told, "response", None) or {}).get("Error", {}).get("Code", ""))
 
 
 def _at_once(one: Callable[[Any], T], items: Iterable[Any]) -> list[T]:

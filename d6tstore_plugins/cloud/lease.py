@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 import uuid
@@ -17,7 +18,7 @@ from d6tstore.record import ROOT
 
 CLAIMS = f"{ROOT}claims/"
 _UNKNOWN = 60.0  # seconds of a claim that we cannot read
-_SKEW = 300.0  # seconds that the clock of the service may differ from ours
+_SKEW = 900.0  # seconds that the clock of the service may differ from ours
 
 
 class LeaseWarning(UserWarning):
@@ -44,9 +45,11 @@ class Leases:
 
     def __init__(self, client: Any, place: str, seconds: float) -> None:
         self._client, self._place, self._seconds = client, place, seconds
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._mine: dict[str, _Lease] = {}  # those that we hold, or are about to
         self._tags: dict[str, str] = {}  # of those that we hold
+        self._busy: set[str] = set()  # those that are being renewed
         self._seen: dict[str, tuple[str, float]] = {}  # of those of others: tag, and when we saw it first
         self._works: bool | None = None
         self._wake = threading.Event()
@@ -115,24 +118,41 @@ class Leases:
         raise Held(f"{key} is being computed", info={"who": "somebody", "host": "?", "since": "?"})
 
     def _release(self, at: str) -> None:
+        if os.getpid() != self._pid:
+            return  # a forked child: the claim is its parent's
         with self._lock:
-            tag = self._tags.pop(at, None)
-            self._mine.pop(at, None)
-            if tag is not None:  # else somebody took it over: it is theirs
-                with contextlib.suppress(BackendError):  # it expires
+            tag, lease = self._tags.pop(at, None), self._mine.pop(at, None)
+        if tag is not None and lease is not None:
+            with contextlib.suppress(BackendError):  # it expires
+                # Ours to the last moment, or somebody took it over: then it is theirs.
+                if self._put(at, msgspec.structs.replace(lease, seconds=0.0), tag):
                     self._client.delete([at])
 
     def _renew(self) -> None:
         while not self._wake.wait(self._seconds / 3):
-            for at in list(self._tags):
-                with self._lock, contextlib.suppress(BackendError):  # next time
-                    if at not in self._tags:
-                        continue
-                    tag = self._put(at, self._mine[at], self._tags[at])
-                    if tag is None:  # we were away for too long
-                        self._tags.pop(at)
-                    else:
-                        self._tags[at] = tag
+            for at in set(self._tags) - self._busy:  # one that stalls does not keep the others
+                self._busy.add(at)
+                threading.Thread(target=self._renew_one, args=[at], name="d6tstore-claim", daemon=True).start()
+
+    def _renew_one(self, at: str) -> None:
+        try:
+            with self._lock:
+                tag, lease = self._tags.get(at), self._mine.get(at)
+            if tag is None or lease is None:
+                return
+            renewed = self._put(at, lease, tag)
+            with self._lock:
+                held = self._tags.get(at) == tag
+                if held and renewed is None:  # we were away for too long
+                    self._tags.pop(at)
+                elif held and renewed:
+                    self._tags[at] = renewed
+            if renewed and not held:  # released meanwhile, which our write was in the way of
+                self._client.delete([at])
+        except BackendError:
+            return  # next time
+        finally:
+            self._busy.discard(at)
 
     def _checked(self) -> bool:
         """Does the service keep conditions? Tried once, for some ignore them."""

@@ -45,13 +45,16 @@ class RustClient:
         }
         if service.endpoint:
             config["endpoint"] = service.endpoint
+            if not service.path_style:  # where the client takes the endpoint for that of the bucket
+                scheme, _, host = service.endpoint.partition("://")
+                config["endpoint"] = f"{scheme}://{address.bucket}.{host}"
         if address.requester_pays:
             config["request_payer"] = True
         if address.encryption:
             config["server_side_encryption"] = "sse-kms" if address.encryption == "aws:kms" else address.encryption
         if address.kms_key:
             config["sse_kms_key_id"] = address.kms_key
-        options: Any = {"allow_http": True, "connect_timeout": "10s", "timeout": "120s"}
+        options: Any = {"allow_http": True, "connect_timeout": "10s", "read_timeout": "60s", "timeout": "3600s"}
         if address.ca:
             options["root_certificate"] = Path(address.ca).read_bytes()
         retry: Any = {"max_retries": 8, "retry_timeout": _DEADLINE}
@@ -128,8 +131,10 @@ class RustClient:
                 return obstore.put(self._store, key, data, mode=mode)["e_tag"] or ""
             except (AlreadyExistsError, PreconditionError):
                 return None
-            except FileNotFoundError:  # it was to be replaced, and is gone
-                return None
+            except FileNotFoundError as exc:
+                if expected is None or code_of(str(exc)) == "NoSuchBucket":
+                    raise
+                return None  # it was to be replaced, and is gone
 
     def get_tagged(self, key: str) -> tuple[bytes, str]:
         """The bytes of an object and its tag. Raises NotFound."""

@@ -99,7 +99,7 @@ class S3Backend(Backend):
         entry = self._client.head(check_key(key))
         if entry is None:
             return io.BytesIO(self.read(key))  # which says what is wrong
-        return cast("BinaryIO", io.BufferedReader(_Remote(self._client, key, entry.size), 1 << 16))
+        return cast("BinaryIO", io.BufferedReader(_Remote(self, key, entry.size), 1 << 16))
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Store an object; readers see the old one until it is whole."""
@@ -176,8 +176,8 @@ def _client(driver: str | None, address: Address, session: Session, place: str) 
 class _Remote(io.RawIOBase):
     """A seekable file of an object."""
 
-    def __init__(self, client: Any, key: str, size: int) -> None:
-        self._client, self._key, self._size, self._at = client, key, size, 0
+    def __init__(self, backend: S3Backend, key: str, size: int) -> None:
+        self._backend, self._key, self._size, self._at = backend, key, size, 0
 
     def readable(self) -> bool:
         return True
@@ -199,7 +199,7 @@ class _Remote(io.RawIOBase):
         end = min(self._at + len(buffer), self._size)
         if end <= self._at:
             return 0
-        data = self._client.get_range(self._key, self._at, end)
+        data = self._backend._client.get_range(self._key, self._at, end)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)

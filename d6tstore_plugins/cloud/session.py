@@ -83,7 +83,8 @@ class Session:
             if endpoint is None and ".amazonaws.com" not in meta.endpoint_url:
                 endpoint = meta.endpoint_url
         style = address.path_style
-        return Service(endpoint, region, bool(endpoint) if style is None else style)
+        # The certificate of AWS is for one name before its own: not for a bucket with a dot.
+        return Service(endpoint, region, (bool(endpoint) or "." in address.bucket) if style is None else style)
 
     def keys(self) -> dict[str, Any] | None:
         """Keys as the Rust client takes them, with the time when to ask again; None: requests are not signed.

@@ -258,6 +258,52 @@ def test_a_claim_that_was_lost_is_not_taken_back(place):
     assert caught.value.info == {"who": "bob"}
 
 
+def test_who_was_away_leaves_the_claim_of_somebody_else_alone(place):
+    first, second, third = (place.open(lease=1) for _ in range(3))
+    ours = first.claim("k", INFO)
+    ours.__enter__()
+    first._leases._wake.set()  # as if it were suspended
+    theirs = None
+    for _ in range(50):
+        try:
+            theirs = second.claim("k", {"who": "bob"})
+            theirs.__enter__()
+            break
+        except Held:
+            threading.Event().wait(0.1)
+    ours.__exit__(None, None, None)
+    with pytest.raises(Held) as caught, third.claim("k", INFO):
+        pass
+    assert caught.value.info == {"who": "bob"}
+    theirs.__exit__(None, None, None)
+    with third.claim("k", INFO):
+        pass
+
+
+def test_a_renewal_that_stalls_keeps_no_other(place):
+    first, second = place.open(lease=1), place.open(lease=1)
+    with first.claim("stalls", INFO), first.claim("k", INFO):
+        with place.proxy.when("PUT", path="/claims/stalls", latency=4, times=1):
+            end = time.monotonic() + 2.5
+            while time.monotonic() < end:
+                with pytest.raises(Held), second.claim("k", {"who": "bob"}):
+                    pass
+                threading.Event().wait(0.2)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_child_leaves_the_claim_of_its_parent_alone(place, driver):
+    first, second = place.open(driver=driver), place.open()
+    with first.claim("k", INFO):
+        pid = os.fork()
+        if not pid:
+            first._leases._release(".d6tstore/claims/k.json")
+            os._exit(0)
+        os.waitpid(pid, 0)
+        with pytest.raises(Held), second.claim("k", INFO):
+            pass
+
+
 def test_a_claim_whose_answer_was_lost_is_ours_all_the_same(place, backend):
     with backend.claim("tried", INFO):
         pass
