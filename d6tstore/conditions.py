@@ -95,6 +95,7 @@ def condition(item: Any, schema: pa.Schema, *named: list[tuple[Any, str]]) -> tu
 
 def _typed(value: Any, type_: Any) -> Any:
     """A value as it is compared with a column of a type: times may be given as text."""
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
@@ -111,6 +112,9 @@ def _typed(value: Any, type_: Any) -> Any:
         return stamp
     if pa.types.is_duration(type_):
         return pd.Timedelta(value)
+    if pa.types.is_date(type_) and isinstance(value, datetime.datetime | np.datetime64):
+        stamp = pd.Timestamp(value)
+        return stamp.date() if stamp == stamp.normalize() and stamp.tz is None else stamp
     if pa.types.is_temporal(type_) and isinstance(value, str):
         return (datetime.date if pa.types.is_date(type_) else datetime.time).fromisoformat(value)
     return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value

@@ -7,22 +7,22 @@ from typing import Any
 
 import msgspec
 
+from d6tstore.record import Record
 from d6tstore.repository import Repository
 from d6tstore.task import Task
 
 
-def shown(repository: Repository, task: Task) -> dict[str, Any] | None:
+def shown(repository: Repository, task: Task, record: Record | None) -> dict[str, Any] | None:
     """The record of a task as JSON has it, each of its outputs with `place`: a file, a table in SQL, or a URL.
 
     Returns:
         None if there is no result.
     """
-    found = repository.read_one(task)
-    if found is None:
+    if record is None:
         return None
-    told: dict[str, Any] = msgspec.to_builtins(found)
+    told: dict[str, Any] = msgspec.to_builtins(record)
     backend = repository.backend(task)
-    for name, output in found.outputs.items():
+    for name, output in record.outputs.items():
         path = backend.path(output.key)
         told["outputs"][name].pop("schema", None)  # of Arrow, in bytes: not for reading
         told["outputs"][name]["place"] = backend.uri(output.key) if path is None else str(path)

@@ -167,18 +167,19 @@ def show(words: tuple[str, ...], as_json: bool) -> None:
       d6tstore show flow:Train --model svm
     """
     store = current_store()
-    found = {task: shown(store.repository, task) for task in tasks_of(words)}
-    nodes = {task: store.plan(task)[task] for task in found}
+    tasks = tasks_of(words)
+    plan = store.plan(tasks)
+    found = [(node := plan[task], shown(store.repository, task, node.record)) for task in tasks]
     if as_json:
         told = [
-            {"task": repr(t), "state": str(nodes[t].state), "reason": nodes[t].reason, "record": found[t]}
-            for t in found
+            {"task": repr(node.task), "state": str(node.state), "reason": node.reason, "record": record}
+            for node, record in found
         ]
         click.echo(json.dumps(told, indent=2))
         return
-    for task, each in found.items():
-        click.echo(str(nodes[task]))
-        for line in lines(each) if each else []:
+    for node, record in found:
+        click.echo(str(node))
+        for line in lines(record) if record else []:
             click.echo(f"  {line}")
 
 

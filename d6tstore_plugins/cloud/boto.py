@@ -16,10 +16,9 @@ from d6tstore.backend import Entry
 from d6tstore.errors import NotFound
 from d6tstore_plugins.cloud.address import Address
 from d6tstore_plugins.cloud.errors import mapped
-from d6tstore_plugins.cloud.session import Session
+from d6tstore_plugins.cloud.session import PART, Session
 
 T = TypeVar("T")
-PART = 8 << 20
 _AT_ONCE = 16
 _TRIES = 4
 _ERRORS = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error)

@@ -18,9 +18,8 @@ from d6tstore.backend import Entry
 from d6tstore.errors import NotFound
 from d6tstore_plugins.cloud.address import Address
 from d6tstore_plugins.cloud.errors import code_of, mapped
-from d6tstore_plugins.cloud.session import Session
+from d6tstore_plugins.cloud.session import PART, Session
 
-PART = 8 << 20  # bytes of a part of a large object
 _AT_ONCE = 48  # requests
 _DEADLINE = timedelta(minutes=5)
 
@@ -82,8 +81,7 @@ class RustClient:
 
     def get(self, key: str) -> bytes:
         """The bytes of an object. Raises NotFound."""
-        with self.mapping(key):
-            return bytes(obstore.get(self._store, key).bytes())
+        return self.get_tagged(key)[0]
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
         """Some bytes of an object."""

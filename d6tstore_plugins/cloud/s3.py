@@ -19,9 +19,7 @@ from d6tstore_plugins.cloud.lease import CLAIMS, Leases
 from d6tstore_plugins.cloud.rust import RustClient
 from d6tstore_plugins.cloud.session import Session
 
-# "used" if this process used the Rust client; "forked" if its parent did, and the threads of that are not here.
-_rust: set[str] = set()
-os.register_at_fork(after_in_child=lambda: _rust.add("forked") if "used" in _rust else None)
+_rust: set[int] = set()  # processes, this one or its ancestors, that used the Rust client: its threads are not forked
 _SMALL = 1 << 20  # bytes; larger objects are written one by one, in parts that go at once
 _FEW = 4  # keys of one folder that are asked for one by one; more are listed
 
@@ -48,10 +46,10 @@ class S3Backend(Backend):
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._made: Any = None
         self._leases: Leases | None = None
+        self._pid = os.getpid()  # last: another thread of a new process begins as well, or finds all done
 
     @classmethod
     def open(  # type: ignore[override]  # its options by name, so that others are refused
@@ -81,10 +79,19 @@ class S3Backend(Backend):
             self._begin()
         with self._lock:
             if self._made is None:
-                with self._credentials.guard():
-                    session = Session(self._address, self._credentials, repr(self))
-                    self._made = _client(self._driver, self._address, session, repr(self))
+                self._made = self._connected("boto3" if _rust - {os.getpid()} else self._driver)
         return self._made
+
+    def _connected(self, driver: str | None) -> Any:
+        """A new client."""
+        with self._credentials.guard():
+            session = Session(self._address, self._credentials, repr(self))
+            if driver == "boto3":
+                from d6tstore_plugins.cloud.boto import BotoClient  # which takes a while
+
+                return BotoClient(self._address, session, repr(self))
+            _rust.add(os.getpid())
+            return RustClient(self._address, session, repr(self))
 
     def read(self, key: str) -> bytes:
         """The bytes of an object."""
@@ -124,8 +131,8 @@ class S3Backend(Backend):
         folder = prefix.rpartition("/")[0]
         if folder:
             check_key(folder)
-        found = (entry for entry in self._client.list(folder) if entry.key.startswith(prefix))
-        return (entry for entry in found if not entry.key.startswith(CLAIMS))
+        found = self._client.list(folder)
+        return (entry for entry in found if entry.key.startswith(prefix) and not entry.key.startswith(CLAIMS))
 
     def stat(self, keys: Iterable[str]) -> dict[str, Entry]:
         """The entries of those that exist: one by one if they are few, else by listing."""
@@ -148,9 +155,7 @@ class S3Backend(Backend):
 
     def clean(self, before: float) -> Sequence[str]:
         """Remove the parts of uploads that never ended, and claims that are over."""
-        session = Session(self._address, self._credentials, repr(self))
-        with self._credentials.guard():
-            removed = list(_client("boto3", self._address, session, repr(self)).abort_uploads(before))
+        removed = list(self._connected("boto3").abort_uploads(before))
         old = [entry.key for entry in self._client.list(CLAIMS.rstrip("/")) if entry.modified < before]
         if old:
             self._client.delete(old)
@@ -162,15 +167,6 @@ class S3Backend(Backend):
             if self._leases is not None:
                 self._leases.close()
             self._begin()
-
-
-def _client(driver: str | None, address: Address, session: Session, place: str) -> Any:
-    if driver == "boto3" or "forked" in _rust:
-        from d6tstore_plugins.cloud.boto import BotoClient  # which takes a while
-
-        return BotoClient(address, session, place)
-    _rust.add("used")
-    return RustClient(address, session, place)
 
 
 class _Remote(io.RawIOBase):

@@ -8,7 +8,10 @@ from d6tstore.credentials import Credentials
 from d6tstore.errors import BackendError, Denied
 from d6tstore_plugins.cloud.address import Address
 
+PART = 8 << 20
+"""Bytes of a part of a large object."""
 _DEFAULT = "us-east-1"
+_STYLES = {True: "path", False: "virtual", None: "auto"}
 
 
 class Service(NamedTuple):
@@ -38,13 +41,11 @@ class Session:
         import botocore.exceptions
 
         address = self._address
-        style = "path" if address.path_style or (address.path_style is None and address.endpoint) else "auto"
+        style = True if address.path_style is None and address.endpoint else address.path_style
         config: dict[str, Any] = {
-            "s3": {"addressing_style": style},
+            "s3": {"addressing_style": _STYLES[style]},
             "retries": {"mode": "standard", "total_max_attempts": 6},
         }
-        if address.path_style is False:
-            config["s3"] = {"addressing_style": "virtual"}
         if address.anonymous:
             config["signature_version"] = botocore.UNSIGNED
         config.update(given)
@@ -64,14 +65,12 @@ class Session:
         """Keys from the keyring or the environment, by these names; none if nothing names them."""
         if self._credentials.name is None or self._address.anonymous:
             return {}
-        key, secret, token = names
-        found = {
-            key: self._credentials.get("access_key").reveal(),
-            secret: self._credentials.get("secret_key").reveal(),
-        }
-        if (session := self._credentials.find("session_token")) is not None:
-            found[token] = session.reveal()
-        return found
+        found = [
+            self._credentials.get("access_key"),
+            self._credentials.get("secret_key"),
+            self._credentials.find("session_token"),
+        ]
+        return {name: secret.reveal() for name, secret in zip(names, found, strict=True) if secret is not None}
 
     def service(self) -> Service:
         """Where requests go, by the address and the settings of boto3 (variables, `~/.aws/config`)."""
@@ -94,9 +93,8 @@ class Session:
         """
         if self._address.anonymous:
             return None
-        own = self._own(("access_key_id", "secret_access_key", "token"))
-        if own:
-            return {**own, "expires_at": None}
+        if self._credentials.name is not None:
+            return {**self._own(("access_key_id", "secret_access_key", "token")), "expires_at": None}
         from datetime import UTC, datetime, timedelta
 
         import boto3

@@ -15,6 +15,8 @@ from adbc_driver_manager import Error as AdbcError
 from adbc_driver_postgresql import dbapi
 
 from d6tstore.credentials import Credentials
+from d6tstore_plugins.sql.catalogue import bound
+from d6tstore_plugins.sql.queries import Transfer
 from d6tstore_plugins.sql.settings import SETTINGS
 
 _IDLE = 4  # connections that wait for the next use
@@ -116,7 +118,7 @@ def _escaped(uri: str) -> str:
     return place.replace(" ", "%20") + mark + query.replace("+", "%20")
 
 
-class Bulk:
+class Bulk(Transfer):
     """A transaction in which whole tables go in and out as Arrow data."""
 
     def __init__(self, connection: Any, engine: sa.Engine) -> None:
@@ -126,11 +128,9 @@ class Bulk:
         """A statement as text, its values quoted by psycopg2: COPY takes no parameters."""
         compiled = statement.compile(self._engine)
         # Not empty, so that psycopg2 halves the percent signs that SQLAlchemy doubled.
-        params = {**(compiled.params or {}), "": None}
-        bound = getattr(compiled, "_bind_processors", {})  # a statement that defines has none
-        processed = {name: bound[name](params[name]) for name in bound}
+        params = {**bound(compiled), "": None}
         with self._engine.connect() as quoting, quoting.connection.cursor() as cursor:  # type: ignore[attr-defined]
-            text: bytes = cursor.mogrify(str(compiled), {**params, **processed})
+            text: bytes = cursor.mogrify(str(compiled), params)
         return text.decode()
 
     def execute(self, statement: Any) -> None:
@@ -144,14 +144,6 @@ class Bulk:
             cursor.execute(self._sql(statement))
             found: list[dict[str, Any]] = cursor.fetch_arrow_table().to_pylist()
             return found
-
-    def given(self, value: Any) -> Any:
-        """A value of Python for a query, as the driver takes it."""
-        return value
-
-    def read_only(self) -> None:
-        """Refuse whatever changes something, to the end of the transaction."""
-        self.execute(sa.text("SET TRANSACTION READ ONLY"))
 
     def copy_in(self, table: sa.Table, batches: pa.RecordBatchReader) -> None:
         """Add rows to a table."""

@@ -31,6 +31,13 @@ def qualified(schema: str | None, name: str) -> str:
     return f"{quoted(schema)}.{quoted(name)}" if schema else quoted(name)
 
 
+def bound(compiled: Any) -> dict[str, Any]:
+    """The values of a statement by name, as the driver takes them: SQLAlchemy itself does this as it executes."""
+    params = compiled.params or {}
+    processors = getattr(compiled, "_bind_processors", {})  # a statement that defines has none
+    return {name: processors[name](value) if name in processors else value for name, value in params.items()}
+
+
 class Catalogue:
     """The tables of ours in one schema of a database.
 

@@ -71,17 +71,22 @@ class Column(NamedTuple):
             array = array.cast(self.wire)
         except pa.ArrowInvalid as exc:
             raise Unsupported(f"the database does not hold all of its values ({exc})") from exc
-        self._check(array)
+        self.check(array)
         return [array, *fine]
 
-    def _check(self, array: pa.Array) -> None:
-        """Drivers wrap what is too early or too late."""
-        if not (self.in_days or is_.is_timestamp(self.wire)):
+    def check(self, array: pa.Array) -> None:
+        """Drivers wrap what is too early or too late. Raises Unsupported."""
+        if not (self.in_days or is_.is_timestamp(array.type)):
             return
         found = pc.min_max(array.cast(pa.int32() if self.in_days else pa.int64())).as_py()
         first, last = self.bounds
         if found["min"] is not None and not first <= found["min"] <= found["max"] <= last:
-            raise Unsupported("Postgres has no times before 4714 BC, and no dates after the year 5874897")
+            raise Unsupported(self.beyond)
+
+    @property
+    def beyond(self) -> str:
+        """What is said of a time that is out of bounds."""
+        return "databases have no times before 4714 BC, and no dates after the year 5874897"
 
     @property
     def value_type(self) -> pa.DataType:

@@ -16,11 +16,11 @@ from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore.errors import BackendError, Denied, PluginError, SelectionError
 from d6tstore_plugins.sql import columns
-from d6tstore_plugins.sql.catalogue import qualified
+from d6tstore_plugins.sql.catalogue import bound, qualified
 from d6tstore_plugins.sql.errors import Gone
-from d6tstore_plugins.sql.held import Count, Json, Plain
+from d6tstore_plugins.sql.file_columns import Count, Json, Plain
+from d6tstore_plugins.sql.files import PATIENCE, FileBackend, FileCatalogue, FileConnections
 from d6tstore_plugins.sql.layout import Product
-from d6tstore_plugins.sql.portable import PATIENCE, FileBackend, FileCatalogue, FileConnections
 from d6tstore_plugins.sql.rows import Rows
 
 _ROWS = 1 << 17  # of a batch
@@ -86,8 +86,8 @@ class _Rows(Rows):
         compiled = statement.compile(self._connection.engine, compile_kwargs={"render_postcompile": True})
         if isinstance(statement, sa.TextClause):
             _refuse_changes(str(compiled))
-        params, processors = compiled.construct_params(), compiled._bind_processors
-        given = [processors.get(name, _same)(params[name]) for name in compiled.positiontup]
+        values = bound(compiled)
+        given = [values[name] for name in compiled.positiontup]
         driver: Any = self._connection.connection.driver_connection
         # A cursor's result would be copied as a whole before the first batch.
         try:
@@ -98,10 +98,6 @@ class _Rows(Rows):
             raise
         with contextlib.closing(found) as reader:
             yield reader
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _refuse_changes(query: str) -> None:
@@ -174,6 +170,11 @@ class DuckdbBackend(FileBackend):
         PluginError: DuckDB is older than 2.0, which does not keep the sign of zero.
     """
 
+    scheme = "duckdb"
+    product = DUCKDB
+    connections = _Connections
+    catalogue = _Catalogue
+
     def __init__(self, url: str) -> None:
         if duckdb.__version__.startswith(("0.", "1.")):
             raise PluginError(
@@ -181,8 +182,3 @@ class DuckdbBackend(FileBackend):
                 "pip install 'd6tstore[duckdb]'"
             )
         super().__init__(url)
-
-    scheme = "duckdb"
-    product = DUCKDB
-    connections = _Connections
-    catalogue = _Catalogue

@@ -47,7 +47,7 @@ class _Tested(NamedTuple):
         if self.fine is not None:
             test = sa.or_(sa.false(), *(sa.and_(self.column == whole, self.fine == rest) for whole, rest in found))
         else:
-            test = self.how.listed(self._compared, found) if found else sa.false()
+            test = self.how.listed(self.how.compared(self.column), found) if found else sa.false()
         if op == "not in":
             return sa.and_(self.column.is_not(None), sa.not_(test))
         test = sa.and_(self.column.is_not(None), test)
@@ -64,16 +64,12 @@ class _Tested(NamedTuple):
                 return sa.false()
             if self.fine is not None:
                 return sa.and_(self.column == equal[0], self.fine == equal[1])
-            return self._compared == equal
+            return self.how.compared(self.column) == equal
         return self._ordered(op, value)
 
     @property
     def _type(self) -> Any:
         return self.how.value_type
-
-    @property
-    def _compared(self) -> Any:
-        return self.how.compared(self.column)
 
     def _equal(self, value: Any) -> Any:
         """What equals a value; None if nothing does. Of a column with nanoseconds, a pair."""
@@ -101,7 +97,7 @@ class _Tested(NamedTuple):
             return self.column.is_not(None) if (op[0] == "<") == (value > 0) else sa.false()
         if isinstance(value, str) and "\0" in value:  # no column has such text: next to it is what is before the NUL
             value, op = value.partition("\0")[0], "<=" if op[0] == "<" else ">"
-        test = _COMPARE[op](self._compared, self._plain(value))
+        test = _COMPARE[op](self.how.compared(self.column), self._plain(value))
         if is_.is_floating(self._type) and op[0] == ">":  # which NaN would be
             return sa.and_(test, self.how.is_number(self.column))
         return test

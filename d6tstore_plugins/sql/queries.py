@@ -12,6 +12,22 @@ import sqlalchemy as sa
 from d6tstore.errors import SelectionError
 
 
+class Transfer:
+    """A transaction in which whole tables go in and out as Arrow data."""
+
+    def execute(self, statement: Any) -> None:
+        """Run a statement."""
+        raise NotImplementedError
+
+    def given(self, value: Any) -> Any:
+        """A value of Python for a query, as the driver takes it."""
+        return value
+
+    def read_only(self) -> None:
+        """Refuse whatever changes something, to the end of the transaction."""
+        self.execute(sa.text("SET TRANSACTION READ ONLY"))
+
+
 def run(connections: Any, query: str, relations: Mapping[str, str], params: Mapping[str, Any]) -> pa.RecordBatchReader:
     """Rows of a query.
 

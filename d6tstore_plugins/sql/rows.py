@@ -16,13 +16,14 @@ from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore.errors import SelectionError
 from d6tstore_plugins.sql.catalogue import qualified
+from d6tstore_plugins.sql.queries import Transfer
 
 _ROWS = 1 << 14  # of a batch: Python objects are larger than what they stand for
 _OPTIONS = pa.csv.WriteOptions(include_header=False)  # texts stand in quotes, and NULL does not
 
 
-class Rows:
-    """A transaction in which whole tables go in and out, on a connection of SQLAlchemy. Methods as of `Bulk`."""
+class Rows(Transfer):
+    """A transaction in which whole tables go in and out, on a connection of SQLAlchemy."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
@@ -34,14 +35,6 @@ class Rows:
     def rows(self, statement: Any) -> list[dict[str, Any]]:
         """Rows of a small query."""
         return [dict(row._mapping) for row in self._connection.execute(statement)]
-
-    def given(self, value: Any) -> Any:
-        """A value of Python for a query, as the driver takes it."""
-        return value
-
-    def read_only(self) -> None:
-        """Refuse whatever changes something, to the end of the transaction."""
-        self.execute(sa.text("SET TRANSACTION READ ONLY"))
 
     def copy_in(self, table: sa.Table, batches: pa.RecordBatchReader) -> None:
         """Add rows to a table."""

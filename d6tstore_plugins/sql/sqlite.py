@@ -20,8 +20,8 @@ from pyarrow import types as is_
 from d6tstore.errors import BackendError, Denied, SelectionError
 from d6tstore_plugins.sql.catalogue import qualified
 from d6tstore_plugins.sql.errors import Gone
+from d6tstore_plugins.sql.files import PATIENCE, FileBackend, FileCatalogue, FileConnections
 from d6tstore_plugins.sql.layout import damaged
-from d6tstore_plugins.sql.portable import PATIENCE, FileBackend, FileCatalogue, FileConnections
 from d6tstore_plugins.sql.rows import Rows, inferred
 from d6tstore_plugins.sql.sqlite_columns import SQLITE, Untyped, members
 

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from d6tstore.errors import SelectionError
 from d6tstore_plugins.sql import columns
-from d6tstore_plugins.sql.held import Count, Iso, Json, Plain
+from d6tstore_plugins.sql.file_columns import Count, Iso, Json, Plain
 from d6tstore_plugins.sql.layout import Product
 
 

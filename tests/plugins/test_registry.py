@@ -228,7 +228,16 @@ def test_what_a_plug_in_needs_is_told_with_the_extra_that_brings_it(install, mis
     ],
 )
 def test_our_own_formats_name_their_extra(name, module, extra, monkeypatch):
-    _names_its_extra(FORMATS, name, module, extra, monkeypatch)
+    target = registry._found(FORMATS)[name][0].module
+    for loaded in [m for m in sys.modules if m == target or m.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setattr(sys, "meta_path", [Missing(module), *sys.meta_path])
+    registry.load.cache_clear()
+    try:
+        with pytest.raises(PluginError, match=rf"'{name}' needs {module}, .*: pip install 'd6tstore\[{extra}\]'$"):
+            registry.load(FORMATS, name)
+    finally:
+        registry.load.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -260,19 +269,6 @@ except registry.PluginError as exc:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert f"needs {module}, which is not installed: pip install 'd6tstore[{extra}]'" in done.stdout, done
-
-
-def _names_its_extra(group, name, module, extra, monkeypatch):
-    target = registry._found(group)[name][0].module
-    for loaded in [m for m in sys.modules if m == target or m.partition(".")[0] == module]:
-        monkeypatch.delitem(sys.modules, loaded)
-    monkeypatch.setattr(sys, "meta_path", [Missing(module), *sys.meta_path])
-    registry.load.cache_clear()
-    try:
-        with pytest.raises(PluginError, match=rf"'{name}' needs {module}, .*: pip install 'd6tstore\[{extra}\]'$"):
-            registry.load(group, name)
-    finally:
-        registry.load.cache_clear()
 
 
 class Missing:

@@ -340,7 +340,7 @@ def test_who_makes_a_stream_may_save_or_wait_for_others_who_do(url):
 
 
 def test_a_large_stream_goes_to_a_temporary_file_first(url, monkeypatch):
-    monkeypatch.setattr("d6tstore_plugins.sql.portable._HELD", 1000)
+    monkeypatch.setattr("d6tstore_plugins.sql.files._HELD", 1000)
     backend = registry.open_backend(url)
     table = pa.table({"n": range(50_000), "c": pa.array(["a", "b"] * 25_000).dictionary_encode()})
     backend.write_table("t/x", table.to_reader(1000))

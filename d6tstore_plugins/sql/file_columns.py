@@ -84,11 +84,13 @@ class Iso(Plain):
     def encode(self, array: pa.Array) -> list[pa.Array]:
         """See `Column.encode`."""
         coarse, *fine = self._timed.encode(array)
-        found = pc.min_max(coarse.cast(pa.int32() if self.in_days else pa.int64())).as_py()
-        first, last = self.bounds
-        if found["min"] is not None and not first <= found["min"] <= found["max"] <= last:
-            raise Unsupported("times before the year 1 or after 9999 are not held in tables")
+        self.check(coarse)
         return [coarse.cast(pa.large_string()), *fine]
+
+    @property
+    def beyond(self) -> str:
+        """See `Column.beyond`."""
+        return "times before the year 1 or after 9999 are not held in tables"
 
     def whole(self, number: int) -> Any:
         """See `Column.whole`."""
