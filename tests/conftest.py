@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
 import os
 import shutil
@@ -18,6 +19,29 @@ from d6tstore import context
 
 # No test meets the keyring of whoever runs it: there is none, unless a test chooses one.
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Of a worker that dies, CI shows the last lines only: its stacks, written to a file, are said there."""
+    if not hasattr(node.config, "crashes"):
+        node.config.crashes = tempfile.TemporaryDirectory(prefix="d6tstore-crashes-")
+    node.workerinput["crashes"] = node.config.crashes.name
+
+
+@pytest.hookimpl(trylast=True)  # pytest itself has them written to stderr
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):
+        config.crashed = Path(config.workerinput["crashes"], config.workerinput["workerid"]).open("w")
+        faulthandler.enable(config.crashed)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for file in Path(config.crashes.name).iterdir() if hasattr(config, "crashes") else ():
+        said, _, stack = file.read_text().partition("Current thread")
+        if said:
+            terminalreporter.section(f"{file.name} died")
+            terminalreporter.write_line("\n".join([said.splitlines()[0], *stack.splitlines()[:12]]))
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from d6tstore.backend import Entry
 from d6tstore.errors import NotFound
 from d6tstore_plugins.cloud.address import Address
 from d6tstore_plugins.cloud.errors import mapped
-from d6tstore_plugins.cloud.session import PART, Session
+from d6tstore_plugins.cloud.session import PART, Session, nobody
 
 T = TypeVar("T")
 _AT_ONCE = 16
@@ -47,6 +47,8 @@ class BotoClient:
         """Within it errors of the client become ours."""
         try:
             yield
+        except botocore.exceptions.NoCredentialsError:
+            raise nobody(self._place) from None
         except _ERRORS as exc:
             raise mapped(_code(exc), str(exc), self._place, key) from exc
 
@@ -58,9 +60,9 @@ class BotoClient:
         """See `RustClient.get_tagged`."""
         return self._got(key)
 
-    def get_range(self, key: str, start: int, end: int) -> bytes:
+    def get_range(self, key: str, start: int, end: int, tag: str) -> bytes:
         """See `RustClient.get_range`."""
-        return self._got(key, Range=f"bytes={start}-{end - 1}")[0]
+        return self._got(key, Range=f"bytes={start}-{end - 1}", IfMatch=tag)[0]
 
     def _got(self, key: str, **options: Any) -> tuple[bytes, str]:
         with self.mapping(key):
@@ -73,16 +75,15 @@ class BotoClient:
                         raise
         raise AssertionError
 
-    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+    def get_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, str]]:
         """See `RustClient.get_many`."""
 
-        def one(key: str) -> tuple[str, bytes | None]:
-            try:
-                return key, self.get(key)
-            except NotFound:
-                return key, None
+        def one(key: str) -> tuple[str, tuple[bytes, str] | None]:
+            with contextlib.suppress(NotFound):
+                return key, self.get_tagged(key)
+            return key, None
 
-        return {key: data for key, data in _at_once(one, keys) if data is not None}
+        return {key: found for key, found in _at_once(one, keys) if found is not None}
 
     def put(self, key: str, data: bytes | Path) -> None:
         """See `RustClient.put`."""
@@ -126,10 +127,16 @@ class BotoClient:
                 raise
         return Entry(key, found["ContentLength"], found["ETag"], found["LastModified"].timestamp())
 
-    def list(self, folder: str) -> Iterator[Entry]:
+    def head_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """See `RustClient.head_many`."""
+        return {found.key: found for found in _at_once(self.head, keys) if found is not None}
+
+    def list(self, folder: str, after: str | None = None) -> Iterator[Entry]:
         """See `RustClient.list`."""
         prefix = self._address.prefix
         where = {"Bucket": self._address.bucket, "Prefix": f"{prefix}{folder}/" if folder else prefix, **self._given}
+        if after is not None:
+            where["StartAfter"] = prefix + after
         with self.mapping():
             for page in self._client.get_paginator("list_objects_v2").paginate(**where):
                 for found in page.get("Contents", ()):
@@ -149,6 +156,10 @@ class BotoClient:
                         self._client.abort_multipart_upload(**at)
                         removed.append(found["Key"].removeprefix(prefix))
         return removed
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
 
 
 def _code(exc: BaseException) -> str:

@@ -159,7 +159,7 @@ class Leases:
         if self._works is None:
             probe = f"{CLAIMS}.probe-{uuid.uuid4().hex}"
             try:
-                first = self._client.put_if(probe, b"", None)
+                first = self._put(probe, _Lease({}, 1.0), None)
                 self._works = bool(first) and self._client.put_if(probe, b"", None) is None
             except BackendError as exc:
                 if "NotImplemented" not in str(exc) and "501" not in str(exc):

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import threading
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError, PreconditionError
 from obstore.store import S3Store
 
 from d6tstore.backend import Entry
-from d6tstore.errors import NotFound
+from d6tstore.errors import BackendError, NotFound
 from d6tstore_plugins.cloud.address import Address
+from d6tstore_plugins.cloud.aside import Aside
 from d6tstore_plugins.cloud.errors import code_of, mapped
 from d6tstore_plugins.cloud.session import PART, Session
 
-_AT_ONCE = 48  # requests
+_RANGE = 16 << 20  # bytes of a range of a large object; two of them and more are fetched at once
 _DEADLINE = timedelta(minutes=5)
 
 
@@ -35,18 +34,18 @@ class RustClient:
 
     def __init__(self, address: Address, session: Session, place: str) -> None:
         self._address, self._session, self._place = address, session, place
+        self._aside = Aside("d6tstore-s3")
+        self._refusal: BaseException | None = None  # why there were no keys
         service = session.service()
+        scheme, _, host = service.endpoint.partition("://")
         config: Any = {
             "region": service.region,
             "virtual_hosted_style_request": not service.path_style,
+            # Always said: else the client has variables of its own. It takes it for that of the bucket.
+            "endpoint": service.endpoint if service.path_style else f"{scheme}://{address.bucket}.{host}",
             "checksum_algorithm": "sha256",  # the service refuses what was changed on the way
             "skip_signature": address.anonymous,
         }
-        if service.endpoint:
-            config["endpoint"] = service.endpoint
-            if not service.path_style:  # where the client takes the endpoint for that of the bucket
-                scheme, _, host = service.endpoint.partition("://")
-                config["endpoint"] = f"{scheme}://{address.bucket}.{host}"
         if address.requester_pays:
             config["request_payer"] = True
         if address.encryption:
@@ -54,8 +53,8 @@ class RustClient:
         if address.kms_key:
             config["sse_kms_key_id"] = address.kms_key
         options: Any = {"allow_http": True, "connect_timeout": "10s", "read_timeout": "60s", "timeout": "3600s"}
-        if address.ca:
-            options["root_certificate"] = Path(address.ca).read_bytes()
+        if service.ca:
+            options["root_certificate"] = Path(service.ca).read_bytes()
         retry: Any = {"max_retries": 8, "retry_timeout": _DEADLINE}
         self._store = S3Store(
             address.bucket,
@@ -67,7 +66,12 @@ class RustClient:
         )
 
     def _keys(self) -> Any:
-        return self._session.keys()
+        self._refusal = None
+        try:
+            return self._session.keys()
+        except BaseException as exc:
+            self._refusal = exc  # of which the client would make another error
+            raise
 
     @contextlib.contextmanager
     def mapping(self, key: str = "") -> Iterator[None]:
@@ -77,45 +81,61 @@ class RustClient:
         except FileNotFoundError as exc:
             raise mapped(code_of(str(exc)) or "404", str(exc), self._place, key) from exc
         except (BaseError, ValueError) as exc:
+            refusal, self._refusal = self._refusal, None
+            if refusal is not None:
+                raise refusal from None
             raise mapped(code_of(str(exc)), str(exc), self._place, key) from exc
 
     def get(self, key: str) -> bytes:
         """The bytes of an object. Raises NotFound."""
         return self.get_tagged(key)[0]
 
-    def get_range(self, key: str, start: int, end: int) -> bytes:
-        """Some bytes of an object."""
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        """The bytes of an object and its tag. Raises NotFound."""
+        return self._aside.run(self._got(key))
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, str]]:
+        """The bytes and tags of those that exist, many at once."""
+
+        async def one(key: str) -> tuple[str, tuple[bytes, str] | None]:
+            with contextlib.suppress(NotFound):
+                return key, await self._got(key)
+            return key, None
+
+        return {key: found for key, found in self._aside.run_all(map(one, keys)) if found is not None}
+
+    async def _got(self, key: str) -> tuple[bytes, str]:
         with self.mapping(key):
-            return bytes(obstore.get_range(self._store, key, start=start, end=end))
+            found = await obstore.get_async(self._store, key)
+            return bytes(await found.bytes_async()), str(found.meta["e_tag"])
 
-    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """The bytes of those that exist, many at once."""
+    def get_range(self, key: str, start: int, end: int, tag: str) -> bytes:
+        """Some bytes of an object, as long as it has the tag."""
 
-        async def one(key: str) -> tuple[str, bytes | None]:
-            try:
-                with self.mapping(key):
-                    return key, bytes(await (await obstore.get_async(self._store, key)).bytes_async())
-            except NotFound:
-                return key, None
+        async def one(start: int, end: int) -> bytes:
+            options: Any = {"range": (start, end), "if_match": tag}
+            with self.mapping(key):
+                return bytes(await (await obstore.get_async(self._store, key, options=options)).bytes_async())
 
-        return {key: data for key, data in _at_once(map(one, keys)) if data is not None}
+        if end - start < 2 * _RANGE:
+            return self._aside.run(one(start, end))
+        parts = [one(at, min(at + _RANGE, end)) for at in range(start, end, _RANGE)]
+        return b"".join(self._aside.run_all(parts))
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Store an object: all of it or nothing."""
-        with self.mapping(key):
-            if isinstance(data, bytes) and len(data) <= PART:
-                obstore.put(self._store, key, data, use_multipart=False)
-            else:
-                obstore.put(self._store, key, data, chunk_size=PART)
+        self._aside.run(self._put(key, data))
 
     def put_many(self, items: Mapping[str, bytes]) -> None:
         """Store small objects, many at once."""
+        self._aside.run_all(self._put(key, data) for key, data in items.items())
 
-        async def one(key: str, data: bytes) -> None:
-            with self.mapping(key):
+    async def _put(self, key: str, data: bytes | Path) -> None:
+        with self.mapping(key):
+            if isinstance(data, bytes) and len(data) <= PART:
                 await obstore.put_async(self._store, key, data, use_multipart=False)
-
-        _at_once(one(key, data) for key, data in items.items())
+            else:
+                await obstore.put_async(self._store, key, data, chunk_size=PART)
 
     def put_if(self, key: str, data: bytes, expected: str | None) -> str | None:
         """Store an object only if what is there has the tag `expected` (None: nothing is there).
@@ -123,10 +143,13 @@ class RustClient:
         Returns:
             Its new tag; None if something else is there.
         """
+        return self._aside.run(self._put_if(key, data, expected))
+
+    async def _put_if(self, key: str, data: bytes, expected: str | None) -> str | None:
         mode: Any = "create" if expected is None else {"e_tag": expected}
         with self.mapping(key):
             try:
-                return obstore.put(self._store, key, data, mode=mode)["e_tag"] or ""
+                return (await obstore.put_async(self._store, key, data, mode=mode))["e_tag"] or ""
             except (AlreadyExistsError, PreconditionError):
                 return None
             except FileNotFoundError as exc:
@@ -134,61 +157,65 @@ class RustClient:
                     raise
                 return None  # it was to be replaced, and is gone
 
-    def get_tagged(self, key: str) -> tuple[bytes, str]:
-        """The bytes of an object and its tag. Raises NotFound."""
-        with self.mapping(key):
-            found = obstore.get(self._store, key)
-            return bytes(found.bytes()), str(found.meta["e_tag"])
-
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; a missing one is no error."""
-        with self.mapping(keys[0] if len(keys) == 1 else ""), contextlib.suppress(FileNotFoundError):
-            obstore.delete(self._store, list(keys))
+
+        async def removed() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, list(keys))
+
+        with self.mapping(keys[0] if len(keys) == 1 else ""):
+            self._aside.run(removed())
 
     def head(self, key: str) -> Entry | None:
         """What is known of an object; None if it is not there."""
-        with self.mapping(key):
-            try:
-                return _entry(obstore.head(self._store, key))
-            except FileNotFoundError as exc:
-                if code_of(str(exc)) == "NoSuchBucket":
-                    raise
-                return None
+        return self.head_many([key]).get(key)
 
-    def list(self, folder: str) -> Iterator[Entry]:
-        """All below a folder (without a slash at its end); below the prefix if it is empty."""
-        with self.mapping():
-            for batch in obstore.list(self._store, folder or None, chunk_size=1000):
-                yield from map(_entry, batch)
+    def head_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """What is known of those objects that are there, many at once."""
+
+        async def one(key: str) -> Entry | None:
+            with self.mapping(key):
+                try:
+                    return _entry(await obstore.head_async(self._store, key))
+                except FileNotFoundError as exc:
+                    if code_of(str(exc)) == "NoSuchBucket":
+                        raise
+                    return None
+
+        return {found.key: found for found in self._aside.run_all(map(one, keys)) if found is not None}
+
+    def list(self, folder: str, after: str | None = None) -> Iterator[Entry]:
+        """All below a folder (without a slash at its end); below the prefix if it is empty.
+
+        Args:
+            folder: that folder.
+            after: a key; only those that follow it, as bytes compare.
+        """
+        given: set[str] = set()
+        try:
+            with self.mapping():
+                stream: Any = obstore.list(self._store, folder or None, offset=after, chunk_size=1000)
+                while batch := self._aside.run(_next(stream)):
+                    found = [_entry(each) for each in batch]
+                    given.update(entry.key for entry in found)
+                    yield from found
+        except BackendError as exc:
+            if not isinstance(exc.__cause__, InvalidPathError):
+                raise
+            from d6tstore_plugins.cloud.boto import BotoClient  # somebody made keys such as a//b, which boto3 lists
+
+            others = BotoClient(self._address, self._session, self._place).list(folder, after)
+            yield from (entry for entry in others if entry.key not in given)
+
+    def close(self) -> None:
+        """Stop its thread."""
+        self._aside.close()
 
 
 def _entry(found: Any) -> Entry:
     return Entry(found["path"], found["size"], str(found["e_tag"]), found["last_modified"].timestamp())
 
 
-def _at_once(waiting: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Results of coroutines that run at the same time, so many of them; in a thread: this one may have a loop."""
-    done: list[Any] = []
-    failed: list[BaseException] = []
-
-    async def all_of_them() -> list[Any]:
-        limit = asyncio.Semaphore(_AT_ONCE)
-
-        async def limited(one: Coroutine[Any, Any, Any]) -> Any:
-            async with limit:
-                return await one
-
-        return await asyncio.gather(*map(limited, waiting))
-
-    def run() -> None:
-        try:
-            done.extend(asyncio.run(all_of_them()))
-        except BaseException as exc:  # noqa: BLE001 - raised below, in the thread that asked
-            failed.append(exc)
-
-    thread = threading.Thread(target=run, name="d6tstore-s3")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return done
+async def _next(stream: Any) -> Any:
+    return await anext(stream, None)

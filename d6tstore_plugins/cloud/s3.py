@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.credentials import Credentials
-from d6tstore.errors import Denied, UsageError
+from d6tstore.errors import Denied, InvalidKey, UsageError
 from d6tstore_plugins.cloud.address import Address
 from d6tstore_plugins.cloud.lease import CLAIMS, Leases
 from d6tstore_plugins.cloud.rust import RustClient
@@ -99,14 +99,15 @@ class S3Backend(Backend):
 
     def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The bytes of those that exist, many at once."""
-        return dict(self._client.get_many([check_key(key) for key in keys]))
+        found = self._client.get_many([check_key(key) for key in keys])
+        return {key: data for key, (data, _) in found.items()}
 
     def open_read(self, key: str) -> BinaryIO:
         """A file that fetches the ranges that are read."""
         entry = self._client.head(check_key(key))
         if entry is None:
             return io.BytesIO(self.read(key))  # which says what is wrong
-        return cast("BinaryIO", io.BufferedReader(_Remote(self, key, entry.size), 1 << 16))
+        return cast("BinaryIO", io.BufferedReader(_Remote(self, entry), 1 << 16))
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Store an object; readers see the old one until it is whole."""
@@ -132,7 +133,7 @@ class S3Backend(Backend):
         if folder:
             check_key(folder)
         found = self._client.list(folder)
-        return (entry for entry in found if entry.key.startswith(prefix) and not entry.key.startswith(CLAIMS))
+        return (entry for entry in found if entry.key.startswith(prefix) and _is_ours(entry.key))
 
     def stat(self, keys: Iterable[str]) -> dict[str, Entry]:
         """The entries of those that exist: one by one if they are few, else by listing."""
@@ -166,14 +167,24 @@ class S3Backend(Backend):
         if self._pid == os.getpid():
             if self._leases is not None:
                 self._leases.close()
+            if self._made is not None:
+                self._made.close()
             self._begin()
+
+
+def _is_ours(key: str) -> bool:
+    """Could it be an object of a store? Others may have made keys that no store has."""
+    try:
+        return not check_key(key).startswith(CLAIMS)
+    except InvalidKey:
+        return False
 
 
 class _Remote(io.RawIOBase):
     """A seekable file of an object."""
 
-    def __init__(self, backend: S3Backend, key: str, size: int) -> None:
-        self._backend, self._key, self._size, self._at = backend, key, size, 0
+    def __init__(self, backend: S3Backend, entry: Entry) -> None:
+        self._backend, self._entry, self._at = backend, entry, 0
 
     def readable(self) -> bool:
         return True
@@ -182,7 +193,7 @@ class _Remote(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._entry.size}[whence]
         if base + offset < 0:
             raise ValueError(f"seek to {base + offset}, which is before the file")
         self._at = base + offset
@@ -191,11 +202,18 @@ class _Remote(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer: Any) -> int:
-        end = min(self._at + len(buffer), self._size)
+    def read(self, size: int | None = -1) -> bytes:
+        end = self._entry.size if size is None or size < 0 else min(self._at + size, self._entry.size)
         if end <= self._at:
-            return 0
-        data = self._backend._client.get_range(self._key, self._at, end)
-        buffer[: len(data)] = data
+            return b""
+        data: bytes = self._backend._client.get_range(self._entry.key, self._at, end, self._entry.version)
         self._at += len(data)
+        return data
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
         return len(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from d6tstore.credentials import Credentials
-from d6tstore.errors import BackendError, Denied
+from d6tstore.errors import BackendError, CredentialsError
 from d6tstore_plugins.cloud.address import Address
 
 PART = 8 << 20
@@ -15,11 +15,12 @@ _STYLES = {True: "path", False: "virtual", None: "auto"}
 
 
 class Service(NamedTuple):
-    """Where requests go: None as an endpoint is AWS itself."""
+    """Where requests go, and the file of those who sign its certificate (None: those that the system knows)."""
 
-    endpoint: str | None
+    endpoint: str
     region: str
     path_style: bool
+    ca: str | None
 
 
 class Session:
@@ -36,9 +37,8 @@ class Session:
 
     def boto(self, **given: Any) -> Any:
         """A client of boto3. Raises BackendError: there is no such profile."""
-        import boto3
-        import botocore.config
-        import botocore.exceptions
+        from botocore import UNSIGNED
+        from botocore.config import Config
 
         address = self._address
         style = True if address.path_style is None and address.endpoint else address.path_style
@@ -47,18 +47,25 @@ class Session:
             "retries": {"mode": "standard", "total_max_attempts": 6},
         }
         if address.anonymous:
-            config["signature_version"] = botocore.UNSIGNED
+            config["signature_version"] = UNSIGNED
         config.update(given)
+        with self._credentials.guard():
+            return self._made(address.region).client(
+                "s3",
+                endpoint_url=address.endpoint,
+                verify=address.ca,
+                config=Config(**config),
+                **self._own(("aws_access_key_id", "aws_secret_access_key", "aws_session_token")),
+            )
+
+    def _made(self, region: str | None = None) -> Any:
+        """A session of boto3. Raises BackendError: there is no such profile."""
+        import boto3
+        from botocore.exceptions import ProfileNotFound
+
         try:
-            with self._credentials.guard():
-                return boto3.Session(profile_name=address.profile, region_name=address.region).client(
-                    "s3",
-                    endpoint_url=address.endpoint,
-                    verify=address.ca,
-                    config=botocore.config.Config(**config),
-                    **self._own(("aws_access_key_id", "aws_secret_access_key", "aws_session_token")),
-                )
-        except botocore.exceptions.ProfileNotFound as exc:
+            return boto3.Session(profile_name=self._address.profile, region_name=region)
+        except ProfileNotFound as exc:
             raise BackendError(f"{self._place}: {exc}. `aws configure list-profiles` tells which there are.") from None
 
     def _own(self, names: tuple[str, str, str]) -> dict[str, str]:
@@ -74,22 +81,21 @@ class Session:
 
     def service(self) -> Service:
         """Where requests go, by the address and the settings of boto3 (variables, `~/.aws/config`)."""
-        address = self._address
-        endpoint, region = address.endpoint, address.region
-        if endpoint is None or region is None:
-            meta = self.boto().meta
-            region = region or meta.region_name or _DEFAULT
-            if endpoint is None and ".amazonaws.com" not in meta.endpoint_url:
-                endpoint = meta.endpoint_url
+        from botocore.session import Session as Settings
+
+        address, meta = self._address, self.boto().meta
+        endpoint: str = meta.endpoint_url
         style = address.path_style
-        # The certificate of AWS is for one name before its own: not for a bucket with a dot.
-        return Service(endpoint, region, (bool(endpoint) or "." in address.bucket) if style is None else style)
+        if style is None:  # The certificate of AWS is for one name before its own: not for a bucket with a dot.
+            style = ".amazonaws.com" not in endpoint or "." in address.bucket
+        ca = address.ca or Settings(profile=address.profile).get_config_variable("ca_bundle")
+        return Service(endpoint, meta.region_name or _DEFAULT, style, ca)
 
     def keys(self) -> dict[str, Any] | None:
         """Keys as the Rust client takes them, with the time when to ask again; None: requests are not signed.
 
         Raises:
-            Denied: nobody gave any.
+            CredentialsError: nobody gave any.
         """
         if self._address.anonymous:
             return None
@@ -97,15 +103,9 @@ class Session:
             return {**self._own(("access_key_id", "secret_access_key", "token")), "expires_at": None}
         from datetime import UTC, datetime, timedelta
 
-        import boto3
-
-        session = boto3.Session(profile_name=self._address.profile)
-        found = session.get_credentials()
+        found = self._made().get_credentials()
         if found is None:
-            raise Denied(
-                f"{self._place}: nothing says who you are. Store keys: d6tstore credentials set NAME access_key (and "
-                "secret_key), and name them in a profile; or use `aws configure`, or anonymous=true for a public one."
-            )
+            raise nobody(self._place)
         frozen = found.get_frozen_credentials()
         return {
             "access_key_id": frozen.access_key,
@@ -113,3 +113,11 @@ class Session:
             "token": frozen.token,
             "expires_at": datetime.now(UTC) + timedelta(minutes=10),  # boto3 itself renews what ends earlier
         }
+
+
+def nobody(place: str) -> CredentialsError:
+    """The error for requests that nobody gave keys for."""
+    return CredentialsError(
+        f"{place}: nothing says who you are. Store keys: d6tstore credentials set NAME access_key (and secret_key), "
+        "and name them in a profile; or use `aws configure`, or anonymous=true for a public bucket."
+    )

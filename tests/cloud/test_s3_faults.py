@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 import time
 import traceback
@@ -18,7 +19,7 @@ from s3proxy import ACCESS_DENIED, EXPIRED_TOKEN, MOVED, NOT_IMPLEMENTED, SKEWED
 from s3servers import Keys
 
 import d6tstore
-from d6tstore.errors import BackendError, Denied, Held, NotFound, UsageError
+from d6tstore.errors import BackendError, CredentialsError, Denied, Held, NotFound, UsageError
 from d6tstore_plugins.cloud.lease import LeaseWarning
 from d6tstore_plugins.cloud.s3 import S3Backend
 
@@ -138,6 +139,57 @@ def test_denied_is_not_asked_again(backend, place):
     assert len(rule.hits) == 1
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_nobody_says_who_we_are(place, driver, monkeypatch):
+    for where in (place.url, place.url.partition("&region")[0]):
+        with pytest.raises(CredentialsError, match="d6tstore credentials set NAME access_key"):
+            S3Backend.open(where, driver=driver)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_profile_that_is_not_there(place, driver, named):
+    with pytest.raises(BackendError, match=r"\(nope\).*list-profiles"):
+        S3Backend.open(f"{place.url}&profile=nope", place.credentials if named else None, driver=driver)
+
+
+def test_variables_of_the_rust_client_are_not_those_of_ours(place, monkeypatch):
+    for name, value in (("ENDPOINT", "http://127.0.0.1:1"), ("SKIP_SIGNATURE", "true"), ("REGION", "nowhere-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", place.proxy.url)  # as boto3 has it
+    url = f"s3://{place.bucket}/x"
+    for driver in DRIVERS:
+        backend = S3Backend.open(url, place.credentials, driver=driver)
+        backend.write("a", b"1")
+        assert backend.read("a") == b"1"
+        backend.close()
+
+
+@pytest.mark.parametrize(
+    ("bucket", "region", "endpoint"),
+    [
+        ("data", "cn-north-1", "https://data.s3.cn-north-1.amazonaws.com.cn"),
+        ("data", "eu-west-1", "https://data.s3.eu-west-1.amazonaws.com"),
+        ("dotted.data", "eu-west-1", "https://s3.eu-west-1.amazonaws.com"),
+    ],
+)
+def test_both_clients_ask_the_same_service(bucket, region, endpoint):
+    backend = S3Backend(f"s3://{bucket}/x?region={region}&anonymous=true")
+    assert backend._client._store.config["endpoint"] == endpoint
+    backend.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system sends no signals to threads")
+def test_ctrl_c_ends_the_wait_for_a_mute_service(place):
+    backend = place.open()
+    with place.proxy.when(latency=120):
+        begun = time.monotonic()
+        threading.Timer(0.5, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            backend.read("a")
+        assert time.monotonic() - begun < 60
+
+
 def test_nobody_listens(place):
     backend = place.open(driver="boto3")
     with place.proxy.down(), pytest.raises(BackendError, match="Is the endpoint right"):
@@ -209,6 +261,33 @@ def _odd_keys(backend, place):
     for key in ODD:
         backend.delete(key)
     assert list(backend.list()) == []
+
+
+def test_keys_of_others_that_no_store_has_are_left_out(backend, place):
+    client = place.server.boto()
+    backend.write_many({"a/x": b"1", "b": b"2"})
+    for key in ("a//b", "a/../c", "a/x\\y", "a/folder/"):
+        client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/{key}", Body=b"")
+    assert sorted(entry.key for entry in backend.list()) == ["a/x", "b"]
+    assert [entry.key for entry in backend.list("a/")] == ["a/x"]
+
+
+def test_a_file_is_of_one_object_even_if_another_takes_its_place(backend):
+    backend.write("a", b"1" * 200_000)
+    with backend.open_read("a") as file:
+        assert file.read(10) == b"1" * 10
+        backend.write("a", b"2" * 200_000)
+        with pytest.raises(BackendError):
+            file.seek(100_000), file.read()
+
+
+def test_a_file_is_read_by_few_requests(backend, place):
+    data = os.urandom(1 << 20) * 40
+    backend.write("a", data)
+    with backend.open_read("a") as file:
+        begun = len(place.proxy.requests)
+        assert file.read() == data and len(place.proxy.requests) - begun <= 3  # in ranges, at once
+        assert file.seek(-5, 2) == len(data) - 5 and file.read() == data[-5:]
 
 
 def test_more_than_a_page_of_keys(place):

@@ -1,0 +1,83 @@
+"""Coroutines of a client run in a thread of its own, so that Ctrl-C ends the wait for them at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import wait
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_AT_ONCE = 48  # requests
+
+
+class Aside:
+    """A thread with an event loop, begun when it is first needed. Not for forked processes, which lack the thread.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, one: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine; what interrupts the wait cancels it."""
+        future = asyncio.run_coroutine_threadsafe(one, self._running())
+        try:
+            while not future.done():  # polars has signals restart what waits without a limit
+                wait([future], 0.2)
+        except BaseException:
+            future.cancel()
+            raise
+        return future.result()
+
+    def run_all(self, some: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+        """Results in order, so many at a time. The first that fails ends all."""
+
+        async def limited(limit: asyncio.Semaphore, one: Coroutine[Any, Any, T]) -> T:
+            async with limit:
+                return await one
+
+        async def together() -> list[T]:
+            limit = asyncio.Semaphore(_AT_ONCE)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(limited(limit, one)) for one in some]
+            return [task.result() for task in tasks]
+
+        try:
+            return self.run(together())
+        except BaseExceptionGroup as exc:
+            failure = exc.exceptions[0]
+        raise failure
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                weakref.finalize(self, _stop, self._loop)
+                threading.Thread(target=_run, args=[self._loop], name=self._name, daemon=True).start()
+            return self._loop
+
+    def close(self) -> None:
+        """End the thread; the next use begins another."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            _stop(loop)
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(loop.stop)
