@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from d6tstore import context, files, project, record, storing
 from d6tstore.backend import Backend
+from d6tstore.cache import Cache
 from d6tstore.errors import BackendError, FormatError, ResultError, SaveError, UsageError
 from d6tstore.fingerprint import Fingerprint
 from d6tstore.record import ANCESTORS, Input, Output, Record
@@ -149,6 +150,7 @@ class Attempt:
                 key=lambda suffix: self._key(name, suffix),
                 old=old,
                 derived=lambda key: self._derived(name, key),
+                cache=Cache(self.repository.cache),
             )
         except FormatError as exc:
             raise FormatError(f"{self.task!r}: output {name!r}: {exc}") from exc

@@ -51,6 +51,8 @@ class Backend(ABC):
     """
 
     url: str = ""
+    remote: ClassVar[bool] = False
+    """True if reading goes over a network: then copies of objects are kept here (see `Repository`)."""
     holds_live: ClassVar[bool] = False
     """True if `hold` keeps Python objects as they are (the memory of this process)."""
 

@@ -41,7 +41,7 @@ def open(
         backends: further places by name, for tasks that name one (`Task.backend`).
         credentials: name of the credentials that open the place; None is `user@host` of the URL.
         write_credentials: name of other credentials, for writing.
-        **options: `namespace`, `check`, `keep_versions`, `root` and `trusted` as for `Repository`; all others
+        **options: `namespace`, `check`, `keep_versions`, `root`, `trusted` and `cache` as for `Repository`; all others
             go to the backend, such as `durable=True`. They go before what a profile says.
 
     Returns:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from d6tstore import content, frames
 from d6tstore.backend import Backend, TableBackend
+from d6tstore.cache import Cache
 from d6tstore.errors import Damaged, FormatError, NotFound, SelectionError
+from d6tstore.fetching import SMALL, fetched
 from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.record import Output
 from d6tstore.selection import Selection, check_kind
@@ -18,8 +20,6 @@ from d6tstore.storing import decode_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_SMALL = 1 << 20  # bytes: objects up to here are read at once, larger ones through a file
 
 
 class Part(NamedTuple):
@@ -32,11 +32,12 @@ class Part(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """An output where it lies; `owner` names its task in messages."""
+    """An output where it lies; `owner` names its task in messages; `cache` keeps copies of what comes from far."""
 
     owner: str
     backend: Backend
     output: Output
+    cache: Cache
 
     def load(self, format: Format, part: Part, verify: bool) -> Any:
         """The value, or a part of it.
@@ -80,10 +81,20 @@ class Stored(NamedTuple):
         with self.open(verify) as file:
             return format.load(file)
 
-    def open(self, verify: bool) -> BinaryIO:
-        """A file of the object, checked against its record."""
+    def open(self, verify: bool, whole: bool = True) -> BinaryIO:
+        """A file of the object, checked against its record.
+
+        Args:
+            verify: compare the bytes where they lie, not those of a copy.
+            whole: all of it will be read: then what comes from far is checked on its way, and a copy is kept.
+        """
         output, backend = self.output, self.backend
-        if output.bytes <= _SMALL:
+        if backend.remote and not verify:
+            if (copy := self.cache.open(output.checksum, output.bytes)) is not None:
+                return copy
+            if whole or output.bytes <= SMALL:
+                return fetched(backend, output, self.cache, self._check)
+        if output.bytes <= SMALL:
             data = backend.read(output.key)
             self._check(len(data), (lambda: content.of_bytes(data)) if verify else None)
             return io.BytesIO(data)
@@ -115,7 +126,7 @@ class Stored(NamedTuple):
                 self.verify()
             reader = self._table(selection)
             return reader if kind == "batches" else self._as(kind, reader.read_all(), format)
-        file = self.open(verify)
+        file = self.open(verify, whole=not selection and kind != "batches")
         if kind == "batches":
             return self._closing(format.scan(file, schema, selection), file)
         with file:

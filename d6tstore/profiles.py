@@ -21,7 +21,7 @@ from d6tstore.secret_words import is_secret
 
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^${}]*))?\}|(\{))")
 _WORD = re.compile(r"[\w-]{1,64}")
-_SETTINGS = ("namespace", "check", "keep_versions", "trusted")
+_SETTINGS = ("namespace", "check", "keep_versions", "trusted", "cache")
 _CHECKS = ("exists", "content", "code")
 _NAMES = ("credentials", "write_credentials")
 
@@ -39,7 +39,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `init("name")` opens.
 
     Give a `url`, or a `central` folder: below that, each project has a folder of its own. `namespace`, `check`,
-    `keep_versions` and `trusted` are those of a store; `backends` and `pipes` are further places by name.
+    `keep_versions`, `trusted` and `cache` are those of a store; `backends` and `pipes` are further places by name.
     """
 
     url: str | None = None
@@ -51,6 +51,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     check: str | None = None
     keep_versions: int | None = None
     trusted: list[str] | None = None
+    cache: int | str | None = None
     backends: dict[str, Access] = {}
     pipes: dict[str, Access] = {}
 

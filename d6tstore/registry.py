@@ -219,7 +219,7 @@ def _check_options(cls: type[Backend], url: str, options: dict[str, Any]) -> Non
         known = [name for name in takes.parameters if name not in ("url", "credentials", "options")]
         raise UsageError(
             f"{url!r}: {exc}. Options of its backend, {cls.__name__}: {', '.join(known) or 'none'}; of every store: "
-            "namespace, check, keep_versions, root, trusted, backends, credentials, write_credentials."
+            "namespace, check, keep_versions, root, trusted, cache, backends, credentials, write_credentials."
         ) from None
 
 

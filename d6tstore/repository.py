@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace as replace_record
 
-from d6tstore import project, record
+from d6tstore import cache, project, record
 from d6tstore.backend import Backend, check_key
 from d6tstore.errors import BackendError, Collision, Held, InvalidKey, RecordError, UsageError
 from d6tstore.record import ANCESTORS, Output, Record
@@ -40,6 +40,8 @@ class Repository:
         keep_versions: how many replaced results of a task are kept.
         root: the project: raw files are named relative to it.
         trusted: origins whose pickles may be loaded.
+        cache: how much room copies of remote objects may take on this machine, in bytes or as text ("20 GB"); 0
+            keeps none.
     """
 
     default: Backend
@@ -49,6 +51,7 @@ class Repository:
     keep_versions: int = 2
     root: Path = field(default_factory=project.root)
     trusted: frozenset[str] = frozenset()
+    cache: int = cache.DEFAULT
 
     def __post_init__(self) -> None:
         if not isinstance(self.namespace, str):
@@ -61,6 +64,7 @@ class Repository:
             )
         if not isinstance(self.keep_versions, int) or self.keep_versions < 0:
             raise UsageError(f"keep_versions = {self.keep_versions!r} must be a whole number, 0 or more.")
+        object.__setattr__(self, "cache", cache.size_of(self.cache))
 
     # ------------------------------------------------------------------ places
 

@@ -6,10 +6,12 @@ import base64
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d6tstore import content
 from d6tstore.backend import Backend, TableBackend
+from d6tstore.cache import Cache
 from d6tstore.errors import BackendError, FormatError, Unsupported
 from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.frames import stream
@@ -31,6 +33,7 @@ def store(
     key: Callable[[str], str],
     old: Output | None,
     derived: Callable[[str], str],
+    cache: Cache,
 ) -> Output:
     """Store a value as its format and the backend allow: live, as a table, or as bytes.
 
@@ -41,6 +44,7 @@ def store(
         key: makes a new key with a given suffix.
         old: an output that is kept instead if it has the same content and is still there.
         derived: content of a value that has no bytes, from its key.
+        cache: keeps a copy of what goes far, for those who load it here.
 
     Raises:
         FormatError: the format cannot store the value; nothing was written.
@@ -53,7 +57,7 @@ def store(
         return Output(new, name, derived(new))
     if isinstance(format, TableFormat):
         with stream.closing(value):
-            return _store_frame(backend, format, name, format.to_arrow(value), key, old)
+            return _store_frame(backend, format, name, format.to_arrow(value), key, old, cache)
     with Spool(backend) as spool:
         _dump(format, value, spool, backend)
         checksum, size = spool.checksum()
@@ -61,12 +65,18 @@ def store(
         if old is not None and old.suffix == suffix and _same(backend, old, checksum, name):
             return old
         new = key(suffix)
-        backend.write(new, spool.take())
+        _write(backend, new, spool.take(), checksum, cache)
     return Output(new, name, checksum, checksum, size)
 
 
 def _store_frame(
-    backend: Backend, format: TableFormat, name: str, frame: Any, key: Callable[[str], str], old: Output | None
+    backend: Backend,
+    format: TableFormat,
+    name: str,
+    frame: Any,
+    key: Callable[[str], str],
+    old: Output | None,
+    cache: Cache,
 ) -> Output:
     """A native table where the backend takes it, else bytes. What comes in parts is hashed as it goes by."""
     schema, note = frame.schema, ""
@@ -103,8 +113,14 @@ def _store_frame(
             return _again(old, digest, rows, schema)
         checksum, size = spool.checksum()
         new = key(format.suffix)
-        backend.write(new, spool.take())
+        _write(backend, new, spool.take(), checksum, cache)
     return Output(new, name, digest, checksum, size, rows, encode_schema(schema), note=note)
+
+
+def _write(backend: Backend, key: str, data: bytes | Path, checksum: str, cache: Cache) -> None:
+    if backend.remote:
+        cache.add(checksum, data)
+    backend.write(key, data)
 
 
 def _store_table(

@@ -8,6 +8,7 @@ from typing import Any
 
 from d6tstore import context
 from d6tstore.backend import Backend
+from d6tstore.cache import Cache
 from d6tstore.errors import (
     Denied,
     GraphError,
@@ -188,7 +189,7 @@ class Target:
         return self._stored(output).load(format, part, verify)
 
     def _stored(self, output: Output) -> Stored:
-        return Stored(repr(self.task), self.backend, output)
+        return Stored(repr(self.task), self.backend, output, Cache(self.repository.cache))
 
     def verify(self) -> None:
         """Compare what is stored with the record. Raises Damaged, OutputMissing, NeverRun."""

@@ -58,6 +58,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setenv("D6TSTORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))  # profiles and the choice of a keyring
     monkeypatch.setenv(
         "PYTEST_DEBUG_TEMPROOT", str(tmp_path)

@@ -72,11 +72,15 @@ class Cut(Exception):
 
 
 class Proxy:
-    """Listens at `url` until `close`. `requests` has (method, path with query) of each, as they came."""
+    """Listens at `url` until `close`.
+
+    `requests` has (method, path with query) of each, as they came; `sent` the bytes of all bodies that went to clients.
+    """
 
     def __init__(self, server):
         self.target = urlsplit(getattr(server, "url", server)).netloc
         self.requests, self.listings, self._rules, self._lock = [], {}, [], threading.Lock()
+        self.sent = 0
         self._listen(0)
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -214,6 +218,7 @@ class Handler(BaseHTTPRequestHandler):
             if self.command != "HEAD":
                 self.wfile.write(chunk)
             sent += len(chunk)
+        self.server.proxy.sent += sent
         if self.command != "HEAD" and sent < int(length or 0):
             raise Cut  # as the server did
 

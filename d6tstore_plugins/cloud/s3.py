@@ -34,6 +34,8 @@ class S3Backend(Backend):
         **options: see `Address`; they go before what the URL says.
     """
 
+    remote = True
+
     def __init__(
         self, url: str, credentials: Credentials | None = None, driver: str | None = None, **options: Any
     ) -> None:

@@ -189,7 +189,7 @@ def _source(file: Any) -> Any:
     """What pyarrow reads from: a file on disk by itself, for by way of Python it cannot read columns in parallel."""
     import pyarrow as pa
 
-    if isinstance(file, io.BufferedReader) and isinstance(file.name, str):
+    if isinstance(file, io.BufferedReader) and isinstance(getattr(file, "name", None), str):
         with contextlib.suppress(OSError):  # removed meanwhile: the open file still has it
             return pa.OSFile(file.name)
     return file
