@@ -184,6 +184,10 @@ class Backend(ABC):
         """The object that `hold` was given. Raises NotFound when it is gone."""
         raise NotFound(f"no live object under {key!r} in {self!r}. Run its task again.")
 
+    def settle(self, written: Mapping[str, int]) -> None:
+        """A run ended that wrote so many records of each family: bring up to date what speeds up reading them."""
+        return
+
     def clean(self, before: float) -> Sequence[str]:
         """Remove what crashed writers left before a time (Unix seconds); returns what it removed."""
         return []

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,6 +212,15 @@ class Repository:
             with contextlib.suppress(BackendError):  # the result is out: what is left goes with the next one
                 self.trim(task, new, backend)
         return new
+
+    def settle(self, written: Iterable[Task]) -> None:
+        """A run ended that wrote the records of these tasks: tell the backends."""
+        families: dict[Backend, Counter[str]] = {}
+        for task in written:
+            families.setdefault(self.backend(task), Counter())[self.family(task)] += 1
+        for backend, numbers in families.items():
+            with contextlib.suppress(BackendError):  # nothing is lost
+                backend.settle(numbers)
 
     def claimed(self, task: Task, action: Callable[[], T]) -> T:
         """Do it while nobody else computes the task; wait for who does. Records must be read again inside."""

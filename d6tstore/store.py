@@ -98,6 +98,7 @@ class Store:
                 current = Run(self.plan(tasks, force), executor)
                 report.merge(current.run())
                 again, force = current.again, None
+        self.repository.settle([*report.ran, *report.restored])
         report.raise_failures()
         return report
 

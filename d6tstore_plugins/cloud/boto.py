@@ -85,15 +85,14 @@ class BotoClient:
 
         return {key: found for key, found in _at_once(one, keys) if found is not None}
 
-    def put(self, key: str, data: bytes | Path) -> None:
-        """See `RustClient.put`."""
-        at = self._at(key)
+    def put(self, key: str, data: bytes | Path) -> str:
+        """See `RustClient.put`; of a file no tag is known."""
+        at, extra = self._at(key), {**self._written, "ChecksumAlgorithm": "SHA256"}
         with self.mapping(key):
             if isinstance(data, bytes):
-                self._client.put_object(**at, Body=data, ChecksumAlgorithm="SHA256", **self._written)
-            else:
-                extra = {**self._written, "ChecksumAlgorithm": "SHA256"}
-                self._client.upload_file(str(data), at["Bucket"], at["Key"], ExtraArgs=extra, Config=_TRANSFER)
+                return str(self._client.put_object(**at, Body=data, **extra)["ETag"])
+            self._client.upload_file(str(data), at["Bucket"], at["Key"], ExtraArgs=extra, Config=_TRANSFER)
+            return ""
 
     def put_many(self, items: Mapping[str, bytes]) -> None:
         """See `RustClient.put_many`."""

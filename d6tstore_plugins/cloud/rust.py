@@ -122,20 +122,21 @@ class RustClient:
         parts = [one(at, min(at + _RANGE, end)) for at in range(start, end, _RANGE)]
         return b"".join(self._aside.run_all(parts))
 
-    def put(self, key: str, data: bytes | Path) -> None:
-        """Store an object: all of it or nothing."""
-        self._aside.run(self._put(key, data))
+    def put(self, key: str, data: bytes | Path) -> str:
+        """Store an object: all of it or nothing. Returns its tag."""
+        return self._aside.run(self._put(key, data))
 
     def put_many(self, items: Mapping[str, bytes]) -> None:
         """Store small objects, many at once."""
         self._aside.run_all(self._put(key, data) for key, data in items.items())
 
-    async def _put(self, key: str, data: bytes | Path) -> None:
+    async def _put(self, key: str, data: bytes | Path) -> str:
         with self.mapping(key):
             if isinstance(data, bytes) and len(data) <= PART:
-                await obstore.put_async(self._store, key, data, use_multipart=False)
+                done = await obstore.put_async(self._store, key, data, use_multipart=False)
             else:
-                await obstore.put_async(self._store, key, data, chunk_size=PART)
+                done = await obstore.put_async(self._store, key, data, chunk_size=PART)
+            return done["e_tag"] or ""
 
     def put_if(self, key: str, data: bytes, expected: str | None) -> str | None:
         """Store an object only if what is there has the tag `expected` (None: nothing is there).

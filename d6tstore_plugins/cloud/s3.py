@@ -14,14 +14,18 @@ from typing import Any, BinaryIO, cast
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.credentials import Credentials
 from d6tstore.errors import Denied, InvalidKey, UsageError
+from d6tstore.record import RECORDS, records_prefix
 from d6tstore_plugins.cloud.address import Address
+from d6tstore_plugins.cloud.index import FEW, INDEX, Index, by_top, listed
 from d6tstore_plugins.cloud.lease import CLAIMS, Leases
 from d6tstore_plugins.cloud.rust import RustClient
 from d6tstore_plugins.cloud.session import Session
 
 _rust: set[int] = set()  # processes, this one or its ancestors, that used the Rust client: its threads are not forked
 _SMALL = 1 << 20  # bytes; larger objects are written one by one, in parts that go at once
-_FEW = 4  # keys of one folder that are asked for one by one; more are listed
+
+
+_ABSENT = 1_000  # objects that a listing does not have and that are asked for one by one
 
 
 class S3Backend(Backend):
@@ -51,6 +55,7 @@ class S3Backend(Backend):
         self._lock = threading.Lock()
         self._made: Any = None
         self._leases: Leases | None = None
+        self._known: Index | None = None
         self._pid = os.getpid()  # last: another thread of a new process begins as well, or finds all done
 
     @classmethod
@@ -95,14 +100,33 @@ class S3Backend(Backend):
             _rust.add(os.getpid())
             return RustClient(self._address, session, repr(self))
 
+    @property
+    def _index(self) -> Index:
+        client = self._client
+        if self._known is None:
+            self._known = Index(client)
+        return self._known
+
     def read(self, key: str) -> bytes:
         """The bytes of an object."""
         return bytes(self._client.get(check_key(key)))
 
     def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The bytes of those that exist, many at once."""
-        found = self._client.get_many([check_key(key) for key in keys])
-        return {key: data for key, (data, _) in found.items()}
+        records = [check_key(key) for key in keys if key.startswith(RECORDS)]
+        others = [check_key(key) for key in keys if not key.startswith(RECORDS)]
+        found = {key: data for key, (data, _) in self._client.get_many(others).items()}
+        return {**found, **self._index.read(records)} if records else found
+
+    def records(self, family: str) -> Iterator[tuple[str, bytes]]:
+        """All records of a family, by way of their index."""
+        yield from self._index.family(records_prefix(family).removesuffix("/")).items()
+
+    def settle(self, written: Mapping[str, int]) -> None:
+        """Bring indexes up to date."""
+        for family, number in written.items():
+            if number > FEW:
+                self._index.settle(records_prefix(family).removesuffix("/"))
 
     def open_read(self, key: str) -> BinaryIO:
         """A file that fetches the ranges that are read."""
@@ -113,9 +137,11 @@ class S3Backend(Backend):
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Store an object; readers see the old one until it is whole."""
-        self._client.put(check_key(key), data)
+        tag = self._client.put(check_key(key), data)
         if isinstance(data, Path):
             data.unlink()
+        elif key.startswith(RECORDS):
+            self._index.note(key, data, tag)
 
     def write_many(self, items: Mapping[str, bytes | Path]) -> None:
         """Store several objects, small ones at once."""
@@ -138,11 +164,19 @@ class S3Backend(Backend):
         return (entry for entry in found if entry.key.startswith(prefix) and _is_ours(entry.key))
 
     def stat(self, keys: Iterable[str]) -> dict[str, Entry]:
-        """The entries of those that exist: one by one if they are few, else by listing."""
-        wanted = [check_key(key) for key in keys]
-        if len(wanted) > _FEW:
-            return super().stat(wanted)
-        return {key: entry for key in wanted if (entry := self._client.head(key)) is not None}
+        """The entries of those that exist: one by one, or all below their first folder where they are many."""
+        found: dict[str, Entry] = {}
+        single: list[str] = []
+        for folder, group in by_top({check_key(key) for key in keys}).items():
+            there = listed(self._client, folder, group) if folder else None
+            if there is None:
+                single += group
+            else:
+                found.update((key, there[key]) for key in group if key in there)
+                absent = [key for key in group if key not in there]
+                single += absent if len(absent) <= _ABSENT else []  # the listing may lag
+        found.update(self._client.head_many(single))
+        return found
 
     def uri(self, key: str) -> str:
         """As `aws s3 cp` takes it."""
@@ -177,7 +211,7 @@ class S3Backend(Backend):
 def _is_ours(key: str) -> bool:
     """Could it be an object of a store? Others may have made keys that no store has."""
     try:
-        return not check_key(key).startswith(CLAIMS)
+        return not check_key(key).startswith((CLAIMS, INDEX))
     except InvalidKey:
         return False
 

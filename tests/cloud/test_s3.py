@@ -12,6 +12,7 @@ class _Suite(BackendTests):
     driver = None
     lease = 10.0  # a claim of a dead process expires
     rounds = 10
+    kills = 4
 
     @pytest.fixture
     def backend(self, place):
