@@ -39,15 +39,17 @@ class Aside:
     def run_all(self, some: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         """Results in order, so many at a time. The first that fails ends all."""
 
-        async def limited(limit: asyncio.Semaphore, one: Coroutine[Any, Any, T]) -> T:
-            async with limit:
-                return await one
+        waiting, found = enumerate(some), dict[int, T]()
+
+        async def worker() -> None:
+            for number, one in waiting:
+                found[number] = await one
 
         async def together() -> list[T]:
-            limit = asyncio.Semaphore(_AT_ONCE)
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(limited(limit, one)) for one in some]
-            return [task.result() for task in tasks]
+                for _ in range(_AT_ONCE):
+                    group.create_task(worker())
+            return [found[number] for number in sorted(found)]
 
         try:
             return self.run(together())

@@ -19,7 +19,7 @@ from d6tstore_plugins.cloud.aside import Aside
 from d6tstore_plugins.cloud.errors import code_of, mapped
 from d6tstore_plugins.cloud.session import PART, Session
 
-_RANGE = 16 << 20  # bytes of a range of a large object; two of them and more are fetched at once
+_RANGE = 16 << 20  # bytes; what is longer is fetched in such ranges, at once
 _DEADLINE = timedelta(minutes=5)
 
 
@@ -112,15 +112,12 @@ class RustClient:
     def get_range(self, key: str, start: int, end: int, tag: str) -> bytes:
         """Some bytes of an object, as long as it has the tag."""
 
-        async def one(start: int, end: int) -> bytes:
-            options: Any = {"range": (start, end), "if_match": tag}
+        async def one(start: int) -> Any:
+            options: Any = {"range": (start, min(start + _RANGE, end)), "if_match": tag}
             with self.mapping(key):
-                return bytes(await (await obstore.get_async(self._store, key, options=options)).bytes_async())
+                return await (await obstore.get_async(self._store, key, options=options)).bytes_async()
 
-        if end - start < 2 * _RANGE:
-            return self._aside.run(one(start, end))
-        parts = [one(at, min(at + _RANGE, end)) for at in range(start, end, _RANGE)]
-        return b"".join(self._aside.run_all(parts))
+        return b"".join(self._aside.run_all(map(one, range(start, end, _RANGE))))
 
     def put(self, key: str, data: bytes | Path) -> str:
         """Store an object: all of it or nothing. Returns its tag."""
