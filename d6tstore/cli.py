@@ -151,8 +151,8 @@ def why(words: tuple[str, ...]) -> None:
 
 
 for _command in (
-    upkeep.reset, upkeep.accept, upkeep.gc, upkeep.show, upkeep.verify, profiles_cli.profile, secrets_cli.credentials,
-    upkeep.plugins,
+    upkeep.reset, upkeep.accept, upkeep.copy, upkeep.gc, upkeep.show, upkeep.verify, upkeep.plugins,
+    profiles_cli.profile, secrets_cli.credentials,
 ):  # fmt: skip
     cli.add_command(_command)
 

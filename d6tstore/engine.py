@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import queue
 import time
 import traceback
-from collections.abc import Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -107,6 +108,17 @@ def _portable(exc: BaseException) -> BaseException:
     except Exception:  # noqa: BLE001 - whatever a class of the user does when it is pickled
         text = "".join(traceback.format_exception(exc))
         return WorkerError(f"{type(exc).__name__}: {exc}. It does not pickle; in the worker process:\n{text}")
+
+
+@contextlib.contextmanager
+def pool(workers: int | None) -> Iterator[Executor]:
+    """Threads for a run; what is not begun when it is interrupted never is."""
+    with ThreadPoolExecutor(workers, "d6tstore") as threads:
+        try:
+            yield threads
+        except BaseException:
+            threads.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 @dataclass(slots=True)

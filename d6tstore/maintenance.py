@@ -11,11 +11,14 @@ from typing import NamedTuple
 from d6tstore import record
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.cache import Cache
-from d6tstore.errors import BackendError, Damaged, FormatError, Held, InvalidKey, NotFound, RecordError
+from d6tstore.errors import BackendError, Damaged, FormatError, Held, InvalidKey, NeverRun, NotFound, RecordError
 from d6tstore.graph import Graph
 from d6tstore.loading import Stored
+from d6tstore.project import author
 from d6tstore.record import Record
 from d6tstore.repository import Repository
+from d6tstore.staleness import Code
+from d6tstore.task import Task
 
 GRACE = 24 * 3600.0
 """Seconds for which an object without a record is spared: its task may still be running."""
@@ -52,7 +55,7 @@ class Problem(NamedTuple):
     problem: str
 
 
-def _all_records(backend: Backend, repository: Repository, prefix: str) -> list[tuple[str, Record | RecordError]]:
+def all_records(backend: Backend, repository: Repository, prefix: str) -> list[tuple[str, Record | RecordError]]:
     """Records under a prefix, those of the store's namespace only."""
     keys = [e.key for e in backend.list(prefix) if _ours(_RECORD, e.key[len(prefix) :], repository)]
     return _decoded(backend, keys)
@@ -81,7 +84,7 @@ def forget(repository: Repository, keep: set[str]) -> list[str]:
     """Forget all results but those with an id in `keep`; see `Store.invalidate_all`."""
     forgotten = []
     for backend in repository.backends():
-        for key, found in _all_records(backend, repository, record.RECORDS):
+        for key, found in all_records(backend, repository, record.RECORDS):
             id = key.removeprefix(record.RECORDS).removesuffix(".json").replace("/", "-")
             if id in keep:
                 continue
@@ -89,7 +92,7 @@ def forget(repository: Repository, keep: set[str]) -> list[str]:
                 backend.write(found.history_key, record.encode(_dismissed(found)))
             backend.delete(key)
             forgotten.append(id)
-        for key, found in _all_records(backend, repository, _HISTORY):
+        for key, found in all_records(backend, repository, _HISTORY):
             if isinstance(found, Record) and found.restorable and found.id not in keep:
                 backend.write(key, record.encode(_dismissed(found)))
     return forgotten
@@ -99,6 +102,26 @@ def _dismissed(found: Record) -> Record:
     from msgspec.structs import replace
 
     return replace(found, restorable=False, replaced=found.replaced or record.now())
+
+
+def accept(repository: Repository, task: Task, code: Code) -> bool:
+    """Note the code as it is now in the record of a task, and who said so; False if it stands there. Under its claim.
+
+    Raises:
+        NeverRun: the task has no result.
+    """
+    found = repository.read_one(task)
+    if found is None:
+        raise NeverRun(f"{task!r} has no result that an edit could leave as it is. Run it.")
+    new, module = code.of(task), type(task).__module__
+    if found.code == new.code and found.module == module:
+        return False
+    by = record.Acceptance(author(), record.now(), found.code)
+    following = repository.successor(
+        found, code=new.code, functions=new.functions, module=module, accepted=(*found.accepted, by)
+    )
+    repository.backend(task).publish(following)
+    return True
 
 
 def collect(repository: Repository, dry_run: bool, older_than: float) -> Garbage:
@@ -121,7 +144,7 @@ def _collect(repository: Repository, backend: Backend, before: float, garbage: G
     # Objects are listed before records: what is written meanwhile is not listed, what is published is spared.
     objects = [e for e in backend.list() if _ours(_OBJECT, e.key, repository) and e.modified < before]
     history = {e.key: e for e in backend.list(_HISTORY)}
-    records = _all_records(backend, repository, record.RECORDS) + _all_records(backend, repository, _HISTORY)
+    records = all_records(backend, repository, record.RECORDS) + all_records(backend, repository, _HISTORY)
     dropped = {key for key, found in records if _dismissable(key, found)}
     named, unreadable = _named(records, dropped)
     unwanted: dict[str, list[Entry]] = {}
@@ -192,7 +215,7 @@ def verify(repository: Repository, graph: Graph | None) -> list[Problem]:
     wanted = None if graph is None else {f"{repository.family(t)}-{t.hash}" for t in graph}
     problems, copies = [], Cache(0)
     for backend in repository.backends():
-        for key, found in _all_records(backend, repository, record.RECORDS):
+        for key, found in all_records(backend, repository, record.RECORDS):
             id = _stem(key)
             if wanted is not None and id not in wanted:
                 continue

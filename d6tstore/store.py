@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from d6tstore import context, explain, maintenance, querying
+from d6tstore import context, copying, explain, maintenance, querying
 from d6tstore.by_hand import ByHand, refuse_inside_run
-from d6tstore.engine import Run
-from d6tstore.errors import NeverRun, UsageError
+from d6tstore.engine import Run, pool
+from d6tstore.errors import UsageError
 from d6tstore.graph import Graph
 from d6tstore.plan import Plan
-from d6tstore.project import author
-from d6tstore.record import Acceptance, Record, now
+from d6tstore.record import Record
 from d6tstore.report import Report
 from d6tstore.repository import Repository
 from d6tstore.shapes import flatten
@@ -92,7 +91,7 @@ class Store:
             raise UsageError(f"workers = {workers!r} must be a whole number, 1 or more, or None.")
         with contextlib.ExitStack() as stack:
             if executor is None and workers not in (None, 1):
-                executor = stack.enter_context(_pool(workers))
+                executor = stack.enter_context(pool(workers))
             report, again = Report(), True
             while again:
                 current = Run(self.plan(tasks, force), executor)
@@ -214,21 +213,8 @@ class Store:
         """
         graph, code = Graph(tasks), Code(self.repository)
         wanted = [graph.tasks[id] for id in graph.targets if not graph.tasks[id].external]
-        return [task for task in wanted if self.repository.claimed(task, functools.partial(self._accept, task, code))]
-
-    def _accept(self, task: Task, code: Code) -> bool:
-        found = self.repository.read_one(task)
-        if found is None:
-            raise NeverRun(f"{task!r} has no result that an edit could leave as it is. Run it.")
-        new, module = code.of(task), type(task).__module__
-        if found.code == new.code and found.module == module:
-            return False
-        by = Acceptance(author(), now(), found.code)
-        following = self.repository.successor(
-            found, code=new.code, functions=new.functions, module=module, accepted=(*found.accepted, by)
-        )
-        self.repository.backend(task).publish(following)
-        return True
+        accept = functools.partial(maintenance.accept, self.repository, code=code)
+        return [task for task in wanted if self.repository.claimed(task, functools.partial(accept, task))]
 
     def gc(self, dry_run: bool = False, older_than: float = maintenance.GRACE) -> maintenance.Garbage:
         """Remove objects that no record refers to, invalidated versions and debris of crashed runs.
@@ -254,6 +240,29 @@ class Store:
             What is damaged or missing; empty if all is well.
         """
         return maintenance.verify(self.repository, None if tasks is None else Graph(tasks))
+
+    def copy_to(self, other: Store, tasks: Any = None, replace: bool = False, dry_run: bool = False) -> copying.Copies:
+        """Copy results to another store, where they are complete without running.
+
+        Objects go byte for byte, compared with their checksums (nothing is opened that could run code); frames by
+        value where a backend holds tables. Each record goes last, so that what was interrupted goes on where it
+        stopped. Kept versions stay behind.
+
+        Args:
+            other: the other store; named backends go to those of the same name.
+            tasks: these and what they need; None is the whole store.
+            replace: also where the other store has another result, which becomes a kept version there. One that
+                followed ours is newer, and stays.
+            dry_run: only tell what would be done.
+
+        Returns:
+            What was done with each result, and `problems`: those that failed.
+
+        Raises:
+            UsageError: the other store lacks a backend.
+        """
+        ids = None if tasks is None else {self._stored_id(task) for task in Graph(tasks)}
+        return copying.copy(self.repository, other.repository, ids, replace, dry_run)
 
     # ---------------------------------------------------------------- compare
 
@@ -284,13 +293,3 @@ class Store:
         """Release what the backends hold open."""
         for backend in self.repository.backends():
             backend.close()
-
-
-@contextlib.contextmanager
-def _pool(workers: int | None) -> Iterator[Executor]:
-    with ThreadPoolExecutor(workers, "d6tstore") as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise

@@ -57,7 +57,7 @@ def store(
         return Output(new, name, derived(new))
     if isinstance(format, TableFormat):
         with stream.closing(value):
-            return _store_frame(backend, format, name, format.to_arrow(value), key, old, cache)
+            return store_frame(backend, format, name, format.to_arrow(value), key, old, cache)
     with Spool(backend) as spool:
         _dump(format, value, spool, backend)
         checksum, size = spool.checksum()
@@ -69,7 +69,7 @@ def store(
     return Output(new, name, checksum, checksum, size)
 
 
-def _store_frame(
+def store_frame(
     backend: Backend,
     format: TableFormat,
     name: str,

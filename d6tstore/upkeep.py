@@ -152,6 +152,30 @@ def gc(older_than: float, yes: bool) -> None:
 
 
 @click.command(context_settings=PASS)
+@click.argument("target")
+@named
+@click.option("--replace", is_flag=True, help="Also where the target has another result, which becomes a kept version.")
+@_yes
+def copy(target: str, words: tuple[str, ...], replace: bool, yes: bool) -> None:
+    """Copy results to another store: a folder, URL or profile. Without --yes it only tells.
+
+    All in the store, or those of the named tasks and of what they need. There they are complete without running.
+
+    \b
+    Example:
+      d6tstore copy s3://bucket/team flow:Train --model svm --yes
+    """
+    from d6tstore import config
+
+    tasks = tasks_of(words, needed=False)
+    copies = current_store().copy_to(config.open(target), tasks or None, replace, dry_run=not yes)
+    _list("", [f"{each.id}: {each.problem or each.action}" for each in copies], "")
+    click.echo(str(copies) + ("" if yes or not len(copies) else ". To copy them, pass --yes."))
+    if copies.problems:
+        raise Failure(f"{len(copies.problems)} results were not copied.", FAILED)
+
+
+@click.command(context_settings=PASS)
 @named
 @click.option(
     "--json",

@@ -402,6 +402,25 @@ def test_gc_with_a_wrong_age(call):
     assert "'--older-than'" in call("gc", "--older-than", "day", code=2).stderr
 
 
+def test_copy_tells_then_does(call, tmp_path):
+    call("run", "flow:Train")
+    other = str(tmp_path / "other")
+    dry = call("copy", other).stdout
+    assert "pass --yes" in dry and not data(other)
+    done = call("copy", other, "flow:Train", "--yes").stdout
+    assert "Train-" in done and "copied, " in done and "--yes" not in done
+    assert "same, 0 bytes" in call("copy", other).stdout
+    assert call("--store", other, "verify").stdout == "no problems found\n"
+
+
+def test_copy_says_what_failed(call, tmp_path):
+    call("run", "flow:Train")
+    (get,) = data("data", "Get")
+    get.write_bytes(get.read_bytes()[::-1])
+    result = call("copy", str(tmp_path / "other"), "--yes", code=1)
+    assert "is not what its record says" in result.stdout and "1 results were not copied" in error(result)
+
+
 def test_verify_finds_damage(call):
     call("run", "flow:Train")
     assert call("verify").stdout == "no problems found\n"
