@@ -73,6 +73,11 @@ class Backend(ABC):
         """
         return cls(url, **options)  # type: ignore[call-arg]
 
+    @classmethod
+    def serves(cls, scheme: str) -> bool:
+        """Does it take URLs of a scheme that no plug-in has by name? Only the plug-in `fsspec` is asked."""
+        return False
+
     # ---------------------------------------------------------------- required
 
     @abstractmethod

@@ -16,6 +16,7 @@ from d6tstore.format import Format
 
 BACKENDS = "d6tstore.backends"
 FORMATS = "d6tstore.formats"
+_GENERAL = "fsspec"  # the backend that serves schemes which no plug-in has by name
 _BASES: dict[str, type] = {BACKENDS: Backend, FORMATS: Format}
 _EXTRA = re.compile(r"(?P<package>[A-Za-z0-9._-]+).*;.*\bextra\s*==\s*['\"](?P<extra>[^'\"]+)['\"]")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9.+-]+):(//)?")
@@ -224,5 +225,16 @@ def _check_options(cls: type[Backend], url: str, options: dict[str, Any]) -> Non
 
 
 def _backend_class(name: str) -> Any:
-    base = name.split("+")[0]
-    return load(BACKENDS, name if name in _found(BACKENDS) or base not in _found(BACKENDS) else base)
+    """By the whole scheme, then by what stands before a plus sign, then the one that takes what fsspec knows."""
+    found = _found(BACKENDS)
+    for known in (name, name.split("+")[0]):
+        if known in found:
+            return load(BACKENDS, known)
+    if _GENERAL in found:
+        try:
+            general = load(BACKENDS, _GENERAL)
+        except PluginError:  # its package is missing: then the scheme is not known here
+            return load(BACKENDS, name)
+        if general.serves(name):
+            return general
+    return load(BACKENDS, name)

@@ -17,7 +17,7 @@ from d6tstore.errors import BackendError, NotFound
 from d6tstore_plugins.cloud.address import Address
 from d6tstore_plugins.cloud.aside import Aside
 from d6tstore_plugins.cloud.errors import code_of, mapped
-from d6tstore_plugins.cloud.session import PART, Session
+from d6tstore_plugins.cloud.session import PART, Session, part_of
 
 _RANGE = 16 << 20  # bytes; what is longer is fetched in such ranges, at once
 _DEADLINE = timedelta(minutes=5)
@@ -132,7 +132,8 @@ class RustClient:
             if isinstance(data, bytes) and len(data) <= PART:
                 done = await obstore.put_async(self._store, key, data, use_multipart=False)
             else:
-                done = await obstore.put_async(self._store, key, data, chunk_size=PART)
+                size = len(data) if isinstance(data, bytes) else data.stat().st_size
+                done = await obstore.put_async(self._store, key, data, chunk_size=part_of(size))
             return done["e_tag"] or ""
 
     def put_if(self, key: str, data: bytes, expected: str | None) -> str | None:

