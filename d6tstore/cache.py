@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import platformdirs
 
+from d6tstore import content
 from d6tstore.errors import UsageError
 
 VARIABLE = "D6TSTORE_CACHE"
@@ -22,6 +23,8 @@ DEFAULT = 10 << 30
 """Bytes that copies may take if nobody says otherwise."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_CHECKSUM = re.compile(r"[0-9a-f]{32}")
+_BLOCK = 4_096  # bytes that the smallest file takes on a disk
 _ADDING = "adding-"  # how files begin that are being written
 _ABANDONED = 86_400.0  # seconds after which nobody writes them any more
 _USED = 3_600.0  # seconds in which a second use of a copy is not noted
@@ -54,23 +57,28 @@ class Cache:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._folder = Path(os.environ.get(VARIABLE) or platformdirs.user_cache_path("d6tstore", appauthor=False))
+        folder = os.environ.get(VARIABLE) or platformdirs.user_cache_dir("d6tstore", appauthor=False)
+        self._folder = Path(folder).expanduser()
 
-    def takes(self, size: int) -> bool:
-        """Is an object of so many bytes worth a copy? One that leaves little room for others is not."""
-        return 0 < size <= self._limit / 4
+    def takes(self, checksum: str, size: int) -> bool:
+        """Is an object of so many bytes worth a copy? One that leaves little room for others is not.
+
+        What is no checksum, in a record that somebody forged, names no file of ours.
+        """
+        return size > 0 and _room(size) <= self._limit / 4 and _CHECKSUM.fullmatch(checksum) is not None
 
     def open(self, checksum: str, size: int) -> BinaryIO | None:
-        """The copy of an object, if there is a whole one."""
-        path = self._path(checksum)
-        if not self.takes(size):
+        """The copy of an object, if there is a whole one. It is hashed: disks and people change files."""
+        if not self.takes(checksum, size):
             return None
+        path = self._path(checksum)
         with contextlib.suppress(OSError):
             found = path.stat()
-            if time.time() - found.st_mtime > _USED:
-                os.utime(path)
-            if found.st_size == size:
+            if found.st_size == size and content.of_file(path) == checksum:
+                if time.time() - found.st_mtime > _USED:
+                    os.utime(path)
                 return path.open("rb")
+            path.unlink()
         return None
 
     @contextlib.contextmanager
@@ -92,13 +100,13 @@ class Cache:
             Path(name).unlink(missing_ok=True)
             raise
         # About once in a twentieth of the limit, without a count that processes would share.
-        if int(checksum[:8], 16) / 2**32 < size / (self._limit / 20):
+        if int(checksum[:8], 16) / 2**32 < _room(size) / (self._limit / 20):
             self._trim()
 
     def add(self, checksum: str, data: bytes | Path) -> None:
         """Keep a copy of an object: its bytes, or a file that has them, which stays."""
         size = data.stat().st_size if isinstance(data, Path) else len(data)
-        if not self.takes(size):
+        if not self.takes(checksum, size):
             return
         with contextlib.suppress(OSError), self.adding(checksum) as file:
             if isinstance(data, Path):
@@ -117,7 +125,7 @@ class Cache:
             with contextlib.suppress(OSError):
                 stat = path.stat()
                 abandoned = path.name.startswith(_ADDING) and now - stat.st_mtime > _ABANDONED
-                found.append((0.0 if abandoned else stat.st_mtime, stat.st_size, path))
+                found.append((0.0 if abandoned else stat.st_mtime, _room(stat.st_size), path))
         left = sum(size for _, size, _ in found)
         goal = self._limit if left <= self._limit else self._limit * 0.9
         for used, size, path in sorted(found):
@@ -126,3 +134,7 @@ class Cache:
             with contextlib.suppress(OSError):  # open elsewhere (Windows); another process was first
                 path.unlink()
             left -= size
+
+
+def _room(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK

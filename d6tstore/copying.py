@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -14,57 +14,28 @@ from msgspec.structs import replace
 from d6tstore import record, storing
 from d6tstore.backend import Backend, Entry, TableBackend
 from d6tstore.cache import Cache
-from d6tstore.errors import D6tstoreError, Damaged, RecordError, UsageError
+from d6tstore.claiming import claimed
+from d6tstore.errors import (
+    BackendError,
+    D6tstoreError,
+    Damaged,
+    FormatError,
+    NotFound,
+    RecordError,
+    Unsupported,
+    UsageError,
+)
 from d6tstore.format import TableFormat
 from d6tstore.loading import Part, Stored
-from d6tstore.maintenance import all_records
+from d6tstore.maintenance import all_records, is_object_of
 from d6tstore.record import Output, Record
 from d6tstore.registry import kept_format
+from d6tstore.report import ABSENT, COPIED, DIFFERENT, FAILED, LIVE, NEWER, SAME, Copies, Copy
 from d6tstore.repository import Repository
 from d6tstore.spool import Spool
 
-_AT_ONCE = 16  # results
-_CHUNK = 64 << 20  # bytes
-
-COPIED, SAME, NEWER, DIFFERENT, LIVE = "copied", "same", "newer there", "differs there", "only in memory"
-
-
-class Copy(NamedTuple):
-    """What became of one result: id of its task, what was done (or would be), bytes that went over, and what failed."""
-
-    id: str
-    action: str
-    bytes: int = 0
-    problem: str = ""
-
-
-@dataclass(repr=False)
-class Copies:
-    """What `Store.copy_to` did, or would do."""
-
-    results: list[Copy] = field(default_factory=list)
-    dry_run: bool = False
-
-    @property
-    def problems(self) -> list[Copy]:
-        """Those that failed."""
-        return [each for each in self.results if each.problem]
-
-    def __iter__(self) -> Iterator[Copy]:
-        return iter(self.results)
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def __str__(self) -> str:
-        numbers = Counter(each.action for each in self.results if not each.problem)
-        told = ", ".join(f"{number} {action}" for action, number in numbers.items()) or "nothing to copy"
-        failed = self.problems
-        left = f"; {len(failed)} failed: {failed[0].id}: {failed[0].problem}" if failed else ""
-        size = sum(each.bytes for each in self.results)
-        return f"{'would be: ' if self.dry_run else ''}{told}, {size:,} bytes{left}"
-
-    __repr__ = __str__
+_AT_ONCE = 8  # results
+_CHUNK = 16 << 20  # bytes
 
 
 def copy(source: Repository, target: Repository, ids: set[str] | None, replacing: bool, dry_run: bool) -> Copies:
@@ -74,22 +45,26 @@ def copy(source: Repository, target: Repository, ids: set[str] | None, replacing
         source: where results are.
         target: where they are to be too.
         ids: of the tasks, as in the source; None is all of them.
-        replacing: also where the target has another result.
+        replacing: also where the target has another result, or a damaged one.
         dry_run: only tell.
     """
-    copies = Copies(dry_run=dry_run)
-    for name, backend in [("", source.default), *source.named.items()]:
-        if name == "memory":  # which each store has for itself
-            continue
+    copies, seen, found = Copies(dry_run=dry_run), set[str](), []
+    for name, backend in source.places():
+        records = {
+            key: old for key, old in all_records(backend, source, record.RECORDS) if ids is None or _id(key) in ids
+        }
+        seen.update(map(_id, records))
         there = target.named.get(name) if name else target.default
-        if there is None:
-            if any(True for _ in backend.list(record.RECORDS)):
-                raise UsageError(
-                    f"the store has results on its backend {name!r}, which the other one lacks. Name it there: "
-                    f"d6tstore.open(..., backends={{{name!r}: url}})."
-                )
-        elif not _same(backend, there) or source.namespace != target.namespace:
-            _copy_all(_Between(source, backend, target, there), ids, replacing, copies)
+        if there is not None and (source.namespace != target.namespace or not _same(backend, there)):
+            found.append((_Between(source, backend, target, there, replacing), records))
+        elif there is None and records:
+            raise UsageError(
+                f"the store has results on its backend {name!r}, which the other one lacks. Name it there: "
+                f"d6tstore.open(..., backends={{{name!r}: url}})."
+            )
+    copies.results += [Copy(id, ABSENT) for id in sorted((ids or set()) - seen)]
+    for between, records in found:
+        copies.results += between.copy_all(records, dry_run)
     return copies
 
 
@@ -97,53 +72,45 @@ def _same(one: Backend, other: Backend) -> bool:
     return one is other or (one.url == other.url and not one.holds_live)
 
 
-def _copy_all(between: _Between, ids: set[str] | None, replacing: bool, copies: Copies) -> None:
-    found = dict(all_records(between.source, between.repository, record.RECORDS))
-    wanted = {key: old for key, old in found.items() if ids is None or _id(key) in ids}
-    theirs = {
-        key: _decoded(data, key)
-        for key, data in between.target.read_many([between.moved(key) for key in wanted]).items()
-    }
-    between = between._replace(there=between.target.stat(_objects(between, wanted.values(), theirs.values())))
-
-    def one(item: tuple[str, Record | RecordError]) -> Copy:
-        key, old = item
-        try:
-            if isinstance(old, RecordError):
-                raise old
-            return between.copy(old, theirs.get(between.moved(key)), replacing, copies.dry_run)
-        except (D6tstoreError, OSError) as exc:
-            return Copy(_id(key), "failed", problem=str(exc))
-
-    with ThreadPoolExecutor(_AT_ONCE, "d6tstore-copy") as pool:
-        copies.results += pool.map(one, wanted.items())
-    if not copies.dry_run:
-        written = Counter(each.id.rpartition("-")[0] for each in copies if each.action == COPIED)
-        between.target.settle({between.family(family): number for family, number in written.items()})
-
-
-def _objects(between: _Between, ours: Iterable[Record | RecordError], theirs: Iterable[Record | None]) -> Iterator[str]:
-    """Keys of objects that may be there already: with a record, or from a copy that was interrupted."""
-    for old in ours:
-        if isinstance(old, Record):
-            yield from (between.moved(output.key) for output in old.outputs.values())
-    for current in theirs:
-        if current is not None:
-            yield from (output.key for output in current.outputs.values())
-
-
 def _id(key: str) -> str:
     return key.removeprefix(record.RECORDS).removesuffix(".json").replace("/", "-")
 
 
 class _Between(NamedTuple):
-    """Two backends of two stores; `there` are objects of the second one."""
+    """Two backends of two stores, and what is known of the second one's objects."""
 
     repository: Repository
     source: Backend
     other: Repository
     target: Backend
+    replacing: bool
     there: Mapping[str, Entry] = {}
+
+    def copy_all(self, records: Mapping[str, Record | RecordError], dry_run: bool) -> list[Copy]:
+        """Copy results by the keys of their records."""
+        sound = {key: old for key, old in records.items() if isinstance(old, Record) and not _problem(key, old)}
+        theirs = self.target.read_many([self.moved(key) for key in sound])
+        keys = [self.moved(output.key) for old in sound.values() for output in old.outputs.values()]
+        stated = self._replace(there=self.target.stat(keys))
+
+        def one(item: tuple[str, Record | RecordError]) -> Copy:
+            key, old = item
+            try:
+                if isinstance(old, RecordError):
+                    raise old
+                if problem := _problem(key, old):
+                    raise RecordError(f"record {key!r} is damaged: {problem}. Run its task with force.")
+                return stated.copy(old, theirs.get(self.moved(key)), dry_run)
+            except (D6tstoreError, OSError) as exc:
+                return Copy(_id(key), FAILED, problem=str(exc))
+
+        with ThreadPoolExecutor(_AT_ONCE, "d6tstore-copy") as pool:
+            copies = list(pool.map(one, records.items()))
+        written = Counter(self.family(each.id.rpartition("-")[0]) for each in copies if each.action == COPIED)
+        if not dry_run:
+            with contextlib.suppress(BackendError):  # nothing is lost
+                self.target.settle(written)
+        return copies
 
     def family(self, family: str) -> str:
         """The name of a family in the other store."""
@@ -156,40 +123,94 @@ class _Between(NamedTuple):
         family, slash, rest = key.removeprefix(root).partition("/")
         return f"{root}{self.family(family)}{slash}{rest}"
 
-    def copy(self, old: Record, current: Record | None, replacing: bool, dry_run: bool) -> Copy:
-        """Copy a result: its objects, then its record. `current` is the record that is there already."""
-        if any(not output.checksum and not output.table for output in old.outputs.values()):
-            return Copy(old.id, LIVE)
-        if current is not None and current.write_id != old.write_id:
-            if old.write_id in current.ancestors:
-                return Copy(old.id, NEWER)
-            if current.write_id not in old.ancestors and not replacing:
-                return Copy(old.id, DIFFERENT)
-        if current is not None and current.write_id == old.write_id and self._whole(current):
-            return Copy(old.id, SAME)
+    def copy(self, old: Record, data: bytes | None, dry_run: bool) -> Copy:
+        """Copy a result. `data` is the record that is there already; it is read again before it is replaced."""
+        action = self._action(old, self._current(old, data))
         size = sum(output.bytes for output in old.outputs.values())
-        if dry_run:
-            return Copy(old.id, COPIED, size)
-        outputs = {name: self._output(old, output) for name, output in old.outputs.items()}
-        previous = None if current is None or current.write_id == old.write_id else current
-        if previous is not None:
-            previous = replace(previous, replaced=record.now())
-        self.target.publish(replace(old, family=self.family(old.family), outputs=outputs), previous)
-        return Copy(old.id, COPIED, size)
+        if action != COPIED or dry_run:
+            return Copy(old.id, action, size if action == COPIED else 0)
+        key = f"{self.family(old.family)}-{old.hash}"
+        return Copy(old.id, claimed(self.target, key, key, lambda: self._copied(old)), size)
 
-    def _whole(self, there: Record) -> bool:
-        return all(output.is_in(self.there) for output in there.outputs.values())
+    def _current(self, old: Record, data: bytes | None) -> Record | None:
+        """The record that is there. Raises RecordError: it is damaged, or made by a newer d6tstore."""
+        if data is None:
+            return None
+        key = self.moved(old.key)
+        current = record.decode(data, key)
+        if problem := _problem(key, current):
+            raise RecordError(
+                f"record {key!r} in {self.target!r} is damaged: {problem}. Run its task there with force."
+            )
+        return current
+
+    def _action(self, old: Record, current: Record | None) -> str:
+        if any(not output.checksum and not output.table for output in old.outputs.values()):
+            return LIVE
+        if current is None:
+            return COPIED
+        if current.write_id == old.write_id:
+            return SAME if self._whole(current) else COPIED
+        if old.write_id in current.ancestors:
+            return NEWER
+        return COPIED if self.replacing or current.write_id in old.ancestors else DIFFERENT
+
+    def _whole(self, current: Record) -> bool:
+        lacking = [output.key for output in current.outputs.values() if output.key not in self.there]
+        entries = {**self.there, **self.target.stat(lacking)} if lacking else self.there
+        return all(
+            output.is_in(entries) and (not self.replacing or self._sound(current.id, output))
+            for output in current.outputs.values()
+        )
+
+    def _sound(self, id: str, output: Output) -> bool:
+        """Is an object there what its record says? All of it is read."""
+        try:
+            Stored(id, self.target, output, Cache(0)).verify()
+        except (Damaged, NotFound):
+            return False
+        return True
+
+    def _copied(self, old: Record) -> str:
+        """Objects first, the record last, while nobody computes the task there: what is there may be new."""
+        key = self.moved(old.key)
+        current = self._current(old, self.target.read_many([key]).get(key))
+        fresh = self._replace(there=self.target.stat([self.moved(output.key) for output in old.outputs.values()]))
+        if (action := fresh._action(old, current)) != COPIED:
+            return action
+        try:
+            outputs = {name: fresh._output(old, output) for name, output in old.outputs.items()}
+        except NotFound:
+            found = self.source.read_many([old.key]).get(old.key)
+            newer = None if found is None else record.decode(found, old.key)
+            if newer is None or newer.write_id == old.write_id or _problem(old.key, newer):
+                raise
+            return self._copied(newer)  # a run replaced it meanwhile
+        previous = None if current is None or current.write_id == old.write_id else current
+        new = replace(old, family=self.family(old.family), outputs=outputs)
+        self.target.publish(new, None if previous is None else replace(previous, replaced=record.now()))
+        if previous is not None:
+            with contextlib.suppress(BackendError):  # the result is out
+                self.other.trim(new, self.target)
+        return COPIED
 
     def _output(self, old: Record, output: Output) -> Output:
         """The output, and its object, in the other store."""
-        stored = Stored(old.id, self.source, output, Cache(0))
-        key = self.moved(output.key)
+        key, note = self.moved(output.key), output.note
         if output.table or isinstance(self.target, TableBackend):
             format = kept_format(output.format, None)
             if isinstance(format, TableFormat):
-                return self._frame(stored, format, key.removesuffix(output.suffix))
-        same = replace(output, key=key)
-        if not same.is_in(self.there):  # a copy that was interrupted has it
+                stored, stem = Stored(old.id, self.source, output, Cache(0)), key.removesuffix(output.suffix)
+                try:
+                    return self._frame(stored, format, stem, "")
+                except FormatError as exc:
+                    if not isinstance(exc.__cause__, Unsupported):
+                        raise
+                    note = str(exc.__cause__)  # of values that its tables do not hold
+                if output.table:
+                    return self._frame(stored, format, stem, note)
+        same = replace(output, key=key, note=note)
+        if not (same.is_in(self.there) and self._sound(old.id, same)):  # a copy that was interrupted has it
             with Spool(self.target) as spool:
                 with self.source.open_read(output.key) as file:
                     shutil.copyfileobj(file, spool, _CHUNK)
@@ -202,11 +223,11 @@ class _Between(NamedTuple):
                 self.target.write(key, spool.take())
         return same
 
-    def _frame(self, stored: Stored, format: TableFormat, stem: str) -> Output:
-        """A frame by value, as the other backend holds it."""
+    def _frame(self, stored: Stored, format: TableFormat, stem: str, note: str) -> Output:
+        """A frame by value, as the other backend holds it; with a note, as bytes."""
         frame = stored.load(format, Part(as_="batches"), verify=False)
         made = storing.store_frame(
-            self.target, format, stored.output.format, frame, lambda suffix: stem + suffix, None, Cache(0)
+            self.target, format, stored.output.format, frame, lambda suffix: stem + suffix, None, Cache(0), note
         )
         if made.content != stored.output.content:
             raise Damaged(
@@ -217,9 +238,11 @@ class _Between(NamedTuple):
         return made
 
 
-def _decoded(data: bytes, key: str) -> Record | None:
-    """The record that is there; None if it is damaged, which is no reason to keep it."""
-    try:
-        return record.decode(data, key)
-    except RecordError:
-        return None
+def _problem(key: str, found: Record) -> str:
+    """Why a record is not to be trusted with where it and its objects go; empty if it is."""
+    if found.key != key:
+        return f"it is that of {found.id}"
+    if not found.write_id.isalnum():
+        return f"its write id is {found.write_id!r}"
+    strange = [output.key for output in found.outputs.values() if not is_object_of(output.key, found)]
+    return f"object {strange[0]!r} is none of its task" if strange else ""

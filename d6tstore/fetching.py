@@ -38,7 +38,7 @@ def fetched(
         check(len(data), lambda: content.of_bytes(data))
         cache.add(output.checksum, data)
         return io.BytesIO(data)
-    if cache.takes(output.bytes):
+    if cache.takes(output.checksum, output.bytes):
         try:
             with cache.adding(output.checksum) as file:
                 _copied(backend, output.key, file, check)

@@ -164,6 +164,12 @@ def _named(records: list[tuple[str, Record | RecordError]], dropped: set[str]) -
     return named, {_stem(key) for key, found in kept if isinstance(found, RecordError) or key not in _keys(found)}
 
 
+def is_object_of(key: str, found: Record) -> bool:
+    """Could an object be one of the task of a record? Where we write, it is."""
+    shape = _OBJECT.fullmatch(key)
+    return shape is not None and (shape[1], shape[2]) == (found.family, found.hash)
+
+
 def _dismissable(key: str, found: Record | RecordError) -> bool:
     """A kept version that the user dismissed. One that we cannot read may be a newer d6tstore's: it stays."""
     return key.startswith(_HISTORY) and isinstance(found, Record) and not found.restorable

@@ -1,7 +1,8 @@
-"""What a run did."""
+"""What a run did, and what a copy did."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -9,6 +10,9 @@ from typing import NamedTuple
 from d6tstore.errors import RunFailed
 from d6tstore.record import Record
 from d6tstore.task import Task
+
+COPIED, SAME, NEWER, DIFFERENT = "copied", "same", "newer there", "differs there"
+ABSENT, LIVE, FAILED = "no result here", "only in memory", "failed"
 
 
 class Outcome(NamedTuple):
@@ -120,3 +124,41 @@ class Report:
             "Finished work is kept: correct the cause and run again.",
             report=self,
         ) from failures[0].error
+
+
+class Copy(NamedTuple):
+    """What became of one result: id of its task, what was done (or would be), bytes of its objects, what failed."""
+
+    id: str
+    action: str
+    bytes: int = 0
+    problem: str = ""
+
+
+@dataclass(repr=False)
+class Copies:
+    """What `Store.copy_to` did, or would do."""
+
+    results: list[Copy] = field(default_factory=list)
+    dry_run: bool = False
+
+    @property
+    def problems(self) -> list[Copy]:
+        """Those that failed."""
+        return [each for each in self.results if each.problem]
+
+    def __iter__(self) -> Iterator[Copy]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __str__(self) -> str:
+        numbers = Counter(each.action for each in self.results if not each.problem)
+        told = ", ".join(f"{number} {action}" for action, number in numbers.items()) or "nothing to copy"
+        failed = self.problems
+        left = f"; {len(failed)} failed: {failed[0].id}: {failed[0].problem}" if failed else ""
+        size = sum(each.bytes for each in self.results)
+        return f"{'would be: ' if self.dry_run else ''}{told}, {size:,} bytes{left}"
+
+    __repr__ = __str__

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,12 +15,12 @@ from msgspec.structs import replace as replace_record
 
 from d6tstore import cache, project, record
 from d6tstore.backend import Backend, check_key
-from d6tstore.errors import BackendError, Collision, Held, InvalidKey, RecordError, UsageError
+from d6tstore.claiming import claimed
+from d6tstore.errors import BackendError, Collision, InvalidKey, RecordError, UsageError
 from d6tstore.record import ANCESTORS, Output, Record
 from d6tstore.task import Task
 
 T = TypeVar("T")
-log = logging.getLogger("d6tstore")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_=,.+-]+")
 _READABLE = 80  # characters of parameters in a folder name, for people
 
@@ -95,6 +93,12 @@ class Repository:
         for backend in (self.default, *self.named.values()):
             found.setdefault(backend if backend.holds_live else backend.url, backend)
         return list(found.values())
+
+    def places(self) -> list[tuple[str, Backend]]:
+        """Backends by name, each once, the default first (empty); without `memory`, which each store has for itself."""
+        named = [("", self.default), *((name, found) for name, found in self.named.items() if name != "memory")]
+        names = {id(found): name for name, found in reversed(named)}
+        return [(names[id(found)], found) for found in self.backends() if id(found) in names]
 
     def family(self, task: Task) -> str:
         """Family of a task in this store."""
@@ -210,7 +214,7 @@ class Repository:
         backend.publish(new, None if previous is None else replace_record(previous, replaced=record.now()))
         if previous is not None:
             with contextlib.suppress(BackendError):  # the result is out: what is left goes with the next one
-                self.trim(task, new, backend)
+                self.trim(new, backend)
         return new
 
     def settle(self, written: Iterable[Task]) -> None:
@@ -224,21 +228,7 @@ class Repository:
 
     def claimed(self, task: Task, action: Callable[[], T]) -> T:
         """Do it while nobody else computes the task; wait for who does. Records must be read again inside."""
-        key = f"{self.family(task)}-{task.hash}"
-        backend, info, wait = self.backend(task), record.claimant(), 0.01
-        while True:
-            entered = False
-            try:
-                with backend.claim(key, info):
-                    entered = True
-                    return action()
-            except Held as held:
-                if entered:  # it is the action's
-                    raise
-                who = " ".join(f"{k}={v}" for k, v in held.info.items())
-                log.info("%r is being computed (%s); waiting", task, who)
-                threading.Event().wait(wait)
-                wait = min(wait * 1.5, 1.0)
+        return claimed(self.backend(task), f"{self.family(task)}-{task.hash}", repr(task), action)
 
     def successor(self, old: Record, **changes: Any) -> Record:
         """A record like `old` that follows it."""
@@ -258,13 +248,20 @@ class Repository:
         backend.publish(new, None if current is None else replace_record(current, replaced=record.now()))
         with contextlib.suppress(BackendError):  # the result is out: what is left goes with the next one
             backend.delete(kept.history_key)
-            self.trim(task, new, backend)
+            self.trim(new, backend)
         return new
 
-    def trim(self, task: Task, new: Record, backend: Backend) -> None:
+    def trim(self, new: Record, backend: Backend) -> None:
         """Forget the oldest kept versions beyond `keep_versions`; their objects go with `gc`."""
         order = {id: i for i, id in enumerate(new.ancestors)}  # exact, whatever the clocks of the writers say
-        kept = [old for old in self.history(task) if old.restorable]
+        keys = [entry.key for entry in backend.list(record.history_prefix(new.family, new.hash))]
+        kept = []
+        for key, data in backend.read_many(keys).items():
+            with contextlib.suppress(RecordError):
+                old = record.decode(data, key)
+                if old.restorable and old.history_key == key:
+                    kept.append(old)
+        kept.sort(key=lambda old: old.replaced, reverse=True)
         kept.sort(key=lambda old: order.get(old.write_id, ANCESTORS))
         for old in kept[self.keep_versions :]:
             backend.delete(old.history_key)

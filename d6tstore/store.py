@@ -17,7 +17,7 @@ from d6tstore.errors import UsageError
 from d6tstore.graph import Graph
 from d6tstore.plan import Plan
 from d6tstore.record import Record
-from d6tstore.report import Report
+from d6tstore.report import Copies, Report
 from d6tstore.repository import Repository
 from d6tstore.shapes import flatten
 from d6tstore.staleness import Code
@@ -241,7 +241,7 @@ class Store:
         """
         return maintenance.verify(self.repository, None if tasks is None else Graph(tasks))
 
-    def copy_to(self, other: Store, tasks: Any = None, replace: bool = False, dry_run: bool = False) -> copying.Copies:
+    def copy_to(self, other: Store, tasks: Any = None, replace: bool = False, dry_run: bool = False) -> Copies:
         """Copy results to another store, where they are complete without running.
 
         Objects go byte for byte, compared with their checksums (nothing is opened that could run code); frames by
@@ -251,8 +251,8 @@ class Store:
         Args:
             other: the other store; named backends go to those of the same name.
             tasks: these and what they need; None is the whole store.
-            replace: also where the other store has another result, which becomes a kept version there. One that
-                followed ours is newer, and stays.
+            replace: also where the other store has another result, which becomes a kept version there, or one with
+                damaged objects. One that followed ours is newer, and stays.
             dry_run: only tell what would be done.
 
         Returns:
@@ -261,6 +261,8 @@ class Store:
         Raises:
             UsageError: the other store lacks a backend.
         """
+        if not isinstance(other, Store):
+            raise UsageError(f"copy_to takes a store, not {type(other).__name__}. Open it: d6tstore.open(url).")
         ids = None if tasks is None else {self._stored_id(task) for task in Graph(tasks)}
         return copying.copy(self.repository, other.repository, ids, replace, dry_run)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from d6tstore import content
 from d6tstore.backend import Backend, TableBackend
 from d6tstore.cache import Cache
-from d6tstore.errors import BackendError, FormatError, Unsupported
+from d6tstore.errors import BackendError, FormatError, RecordError, Unsupported
 from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.frames import stream
 from d6tstore.record import Output
@@ -77,14 +77,18 @@ def store_frame(
     key: Callable[[str], str],
     old: Output | None,
     cache: Cache,
+    note: str = "",
 ) -> Output:
-    """A native table where the backend takes it, else bytes. What comes in parts is hashed as it goes by."""
-    schema, note = frame.schema, ""
+    """A native table where the backend takes it, else bytes. What comes in parts is hashed as it goes by.
+
+    With a note, which says why not, no table is tried.
+    """
+    schema = frame.schema
     if old is not None and hasattr(frame, "num_rows"):  # all is there: perhaps nothing need be written
         digest = content.of_table(frame)
         if _same(backend, old, digest, name):
             return _again(old, digest, frame.num_rows, schema)
-    if isinstance(backend, TableBackend):
+    if isinstance(backend, TableBackend) and not note:
         refusal = backend.accepts(schema)
         if refusal is None:
             hashed = _Hashed(frame)
@@ -240,4 +244,7 @@ def decode_schema(text: str | None) -> pa.Schema | None:
         return None
     import pyarrow as pa
 
-    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+    try:
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+    except (ValueError, OSError) as exc:
+        raise RecordError(f"the record is damaged: its schema is none ({exc}). Run the task with force.") from exc

@@ -166,11 +166,13 @@ def copy(target: str, words: tuple[str, ...], replace: bool, yes: bool) -> None:
       d6tstore copy s3://bucket/team flow:Train --model svm --yes
     """
     from d6tstore import config
+    from d6tstore.report import COPIED
 
     tasks = tasks_of(words, needed=False)
     copies = current_store().copy_to(config.open(target), tasks or None, replace, dry_run=not yes)
     _list("", [f"{each.id}: {each.problem or each.action}" for each in copies], "")
-    click.echo(str(copies) + ("" if yes or not len(copies) else ". To copy them, pass --yes."))
+    more = not yes and any(each.action == COPIED for each in copies)
+    click.echo(str(copies) + (". To copy them, pass --yes." if more else ""))
     if copies.problems:
         raise Failure(f"{len(copies.problems)} results were not copied.", FAILED)
 

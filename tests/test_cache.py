@@ -19,7 +19,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "copies"
 
 
-def data_of(number, size=100):
+SIZE = 8_192  # two blocks of a disk
+
+
+def data_of(number, size=SIZE):
     data = number.to_bytes(4, "big") * (size // 4)
     return content.of_bytes(data), data
 
@@ -37,56 +40,56 @@ def found(cache, checksum, size):
 
 
 def test_what_was_added_is_found(folder, tmp_path):
-    cache, (checksum, data) = Cache(10_000), data_of(1)
-    assert cache.open(checksum, 100) is None and not folder.exists()
+    cache, (checksum, data) = Cache(100 * SIZE), data_of(1)
+    assert cache.open(checksum, SIZE) is None and not folder.exists()
     cache.add(checksum, data)
-    assert found(cache, checksum, 100) == data
+    assert found(cache, checksum, SIZE) == data
     other, more = data_of(2)
     (tmp_path / "file").write_bytes(more)
     cache.add(other, tmp_path / "file")
-    assert found(Cache(10_000), other, 100) == more and (tmp_path / "file").exists()
+    assert found(Cache(100 * SIZE), other, SIZE) == more and (tmp_path / "file").exists()
 
 
 def test_nobody_else_may_read_it(folder):
-    cache, (checksum, data) = Cache(10_000), data_of(1)
+    cache, (checksum, data) = Cache(100 * SIZE), data_of(1)
     cache.add(checksum, data)
     (file,) = files(folder)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_a_copy_of_another_size_is_none(folder):
-    cache, (checksum, data) = Cache(10_000), data_of(1)
+    cache, (checksum, data) = Cache(100 * SIZE), data_of(1)
     cache.add(checksum, data)
     (file,) = files(folder)
     file.write_bytes(data[:-1])
-    assert cache.open(checksum, 100) is None
+    assert cache.open(checksum, SIZE) is None
     cache.add(checksum, data)
-    assert found(cache, checksum, 100) == data
+    assert found(cache, checksum, SIZE) == data
 
 
-@pytest.mark.parametrize("limit", [0, 399])
+@pytest.mark.parametrize("limit", [0, 4 * SIZE - 1])
 def test_what_would_leave_no_room_for_others_is_not_kept(folder, limit):
     checksum, data = data_of(1)
     Cache(limit).add(checksum, data)
-    assert not files(folder) and Cache(limit).open(checksum, 100) is None
+    assert not files(folder) and Cache(limit).open(checksum, SIZE) is None
 
 
 def test_what_was_not_used_for_longest_goes_first(folder):
-    cache, some = Cache(1_000), [data_of(number) for number in range(40)]
+    cache, some = Cache(10 * SIZE), [data_of(number) for number in range(40)]
     for age, (checksum, data) in enumerate(some):
         cache.add(checksum, data)
         for path in files(folder):
             if path.name == checksum:
                 os.utime(path, (0, 1_000_000 + age))
-        with cache.open(some[0][0], 100):
+        with cache.open(some[0][0], SIZE):
             pass  # used again each time
     left = {path.name for path in files(folder)}
-    assert sum(path.stat().st_size for path in files(folder)) <= 1_000
+    assert sum(path.stat().st_size for path in files(folder)) <= 10 * SIZE
     assert some[0][0] in left and some[-1][0] in left and some[1][0] not in left
 
 
 def test_what_a_killed_process_left_goes(folder):
-    cache, (checksum, data) = Cache(1_000), data_of(1)
+    cache, (checksum, data) = Cache(10 * SIZE), data_of(1)
     cache.add(checksum, data)
     debris, fresh = files(folder)[0].with_name("adding-1"), files(folder)[0].with_name("adding-2")
     debris.touch(), fresh.touch()
@@ -95,8 +98,38 @@ def test_what_a_killed_process_left_goes(folder):
     assert not debris.exists() and fresh.exists(), "somebody may be writing it"
 
 
+def test_a_copy_with_other_bytes_is_none(folder):
+    cache, (checksum, data) = Cache(100 * SIZE), data_of(1)
+    cache.add(checksum, data)
+    (file,) = files(folder)
+    file.write_bytes(b"x" + data[1:])
+    assert cache.open(checksum, SIZE) is None and not files(folder)
+
+
+@pytest.mark.parametrize("forged", ["../../secret", "/etc/hostname", "a" * 31, "A" * 32, "a\0", ""])
+def test_what_is_no_checksum_names_no_file(folder, forged, tmp_path):
+    (tmp_path / "secret").write_bytes(b"x" * 10)
+    cache = Cache(100 * SIZE)
+    cache.add(forged, b"x" * 10)
+    assert cache.open(forged, 10) is None and not folder.exists()
+
+
+def test_small_objects_count_as_a_disk_counts_them(folder):
+    cache = Cache(10 * SIZE)
+    for number in range(100):
+        cache.add(*data_of(number, 8))
+    assert len(files(folder)) <= 20
+
+
+def test_a_folder_in_our_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("D6TSTORE_CACHE", "~/copies")
+    Cache(100 * SIZE).add(*data_of(1))
+    assert files(tmp_path / "copies")
+
+
 def test_a_write_that_fails_leaves_nothing(folder):
-    cache, (checksum, data) = Cache(10_000), data_of(1)
+    cache, (checksum, data) = Cache(100 * SIZE), data_of(1)
     with pytest.raises(RuntimeError), cache.adding(checksum) as file:
         file.write(data)
         raise RuntimeError
@@ -113,26 +146,26 @@ def test_a_full_disk_costs_no_result(folder, monkeypatch):
 
 def test_a_folder_that_is_a_file_costs_no_result(folder):
     folder.write_text("mine")
-    cache, (checksum, data) = Cache(10_000), data_of(1)
+    cache, (checksum, data) = Cache(100 * SIZE), data_of(1)
     cache.add(checksum, data)
-    assert cache.open(checksum, 100) is None and folder.read_text() == "mine"
+    assert cache.open(checksum, SIZE) is None and folder.read_text() == "mine"
 
 
 def test_threads_that_add_and_trim_at_once(folder):
-    cache, some = Cache(2_000), [data_of(number) for number in range(50)]
+    cache, some = Cache(20 * SIZE), [data_of(number) for number in range(50)]
     begin = threading.Barrier(4)
 
     def work(number):
         begin.wait()
         for checksum, data in some[number:] + some[:number]:
             cache.add(checksum, data)
-            assert found(cache, checksum, 100) in (data, None)
+            assert found(cache, checksum, SIZE) in (data, None)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, [0, 10, 20, 30]))
     assert all(content.of_file(path) == path.name for path in files(folder))
     cache.add(*some[0])
-    assert sum(path.stat().st_size for path in files(folder)) <= 2_000
+    assert sum(path.stat().st_size for path in files(folder)) <= 20 * SIZE
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`Store.copy_to`: between any two backends, complete there without running; interrupted, refused, damaged."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -274,3 +275,161 @@ def test_a_killed_copy_goes_on(opened, tmp_path):
     assert not done.problems and {each.action for each in done} == {"same", "copied"}
     there.gc(older_than=0)  # what the killed one was writing
     check(here, there)
+
+
+# ------------------------------------------------------ stores that change, and records that lie
+
+
+def entry(store, task, name="data"):
+    """Key and bytes of the record of a task; it is edited and put back by `forge`."""
+    key = store.history(task)[0].key
+    return key, json.loads(store.repository.default.read(key))
+
+
+def forge(store, key, told):
+    store.repository.default.write(key, json.dumps(told).encode())
+
+
+def test_what_is_computed_there_meanwhile_is_kept(opened, monkeypatch):
+    here, there = opened("file", "here"), opened("file", "there")
+    here.run(Prices())
+    backend, stat, begun = there.repository.default, there.repository.default.stat, []
+
+    def racing(keys):  # after the records of the other store were read
+        if not begun:
+            begun.append(there.run(Prices()))
+        return stat(keys)
+
+    monkeypatch.setattr(backend, "stat", racing)
+    (done,) = here.copy_to(there)
+    assert begun and done.action == "differs there"
+    assert there.history(Prices())[0].write_id != here.history(Prices())[0].write_id and there.verify() == []
+
+
+def test_what_is_replaced_here_meanwhile_is_read_again(opened, monkeypatch):
+    here, there = opened("file", "here"), opened("file", "there")
+    here.run(Prices())
+    backend, open_read, begun = here.repository.default, here.repository.default.open_read, []
+
+    def racing(key):
+        if not begun:
+            begun.append(here.run(Prices(), force=True))
+            backend.delete(key)
+        return open_read(key)
+
+    monkeypatch.setattr(backend, "open_read", racing)
+    (done,) = here.copy_to(there)
+    assert begun and done.action == "copied", done
+    assert there.history(Prices())[0].write_id == here.history(Prices())[0].write_id
+
+
+def test_a_record_in_the_place_of_another_one_goes_nowhere(opened):
+    here, there = opened("file", "here"), opened("file", "there")
+    here.run([Prices(), Panel()])
+    there.run(Prices())
+    mine = there.history(Prices())[0]
+    _, told = entry(here, Prices())
+    forge(here, here.history(Panel())[0].key, told)
+    done = {each.id: each for each in here.copy_to(there, replace=False)}
+    assert "it is that of Prices" in done[Panel().id].problem
+    assert there.history(Prices()) == [mine] and not there.history(Panel())
+
+
+@pytest.mark.parametrize(
+    "forged",
+    ["Panel/x-0123456789abcdef/data-0123456789abcdef.parquet", ".d6tstore/records/Panel/x.json", "../../x", "x"],
+)
+def test_keys_of_a_forged_record_are_not_written(opened, forged):
+    here, there = opened("file", "here"), opened("file", "there")
+    here.run([Prices(), Panel()])
+    there.run(Panel())
+    before = {item.key: item.version for item in there.repository.default.list()}
+    key, told = entry(here, Prices())
+    told["outputs"]["data"]["key"] = forged
+    forge(here, key, told)
+    done = {each.id: each for each in here.copy_to(there)}
+    assert "is none of its task" in done[Prices().id].problem and done[Panel().id].action == "differs there"
+    assert {item.key: item.version for item in there.repository.default.list()} == before
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+def test_a_record_of_a_newer_version_stays(opened, replacing):
+    here, there = opened("file", "here"), opened("file", "there")
+    here.run(TASKS)
+    there.run(Prices())
+    key, told = entry(there, Prices())
+    forge(there, key, told | {"version": told["version"] + 1})
+    before = there.repository.default.read(key)
+    (problem,) = here.copy_to(there, replace=replacing).problems
+    assert problem.id == Prices().id and there.repository.default.read(key) == before
+    assert there.complete(Panel())
+
+
+def test_a_damaged_schema_stops_nothing_else(opened):
+    here, there = opened("file", "here"), opened("sqlite", "there")
+    here.run([Prices(), Panel()])
+    key, told = entry(here, Prices())
+    told["outputs"]["data"]["schema"] = "no schema"
+    forge(here, key, told)
+    (problem,) = here.copy_to(there).problems
+    assert "its schema is none" in problem.problem and there.complete(Panel())
+
+
+def test_versions_there_are_kept_as_many_as_it_says(opened):
+    here, there = opened("file", "here"), opened("file", "there", keep_versions=1)
+    for _ in range(4):
+        here.run(Prices(), force=True)
+        assert [each.action for each in here.copy_to(there)] == ["copied"]
+    assert len(there.history(Prices())) == 2
+    there.gc(older_than=0)
+    assert len(list(there.repository.default.list("Prices/"))) == 2
+
+
+def test_values_that_tables_do_not_hold_go_as_bytes(opened):
+    class Nul(d6tstore.tasks.TaskPqPandas):
+        def run(self):
+            self.save(pd.DataFrame({"text": ["a\0b"]}))
+
+    here, there = opened("file", "here"), opened("sqlite", "there")
+    here.run(Nul())
+    assert not here.copy_to(there).problems
+    output = there.history(Nul())[0].outputs["data"]
+    assert not output.table and "NUL" in output.note
+    with d6tstore.use(there):
+        assert Nul().output().load().text.tolist() == ["a\0b"]
+
+
+def test_damage_there_is_mended_when_told(opened):
+    here, there = opened("file", "here"), opened("file", "there")
+    here.run(Prices())
+    here.copy_to(there)
+    with d6tstore.use(there):
+        path = Prices().output().path
+    path.chmod(0o644)
+    path.write_bytes(b"x" * path.stat().st_size)
+    assert [each.action for each in here.copy_to(there)] == ["same"] and there.verify()
+    assert [each.action for each in here.copy_to(there, replace=True)] == ["copied"] and not there.verify()
+
+
+def test_a_backend_that_does_not_matter_need_not_be_there(opened, tmp_path):
+    class Named(d6tstore.tasks.TaskJson):
+        backend = "lake"
+
+        def run(self):
+            self.save(1)
+
+    here = opened("file", "here", backends={"lake": tmp_path / "lake", "again": tmp_path / "here"})
+    here.run([Named(), Prices()])
+    there = opened("file", "there", backends={"again": tmp_path / "other"})
+    assert [each.action for each in here.copy_to(there, Prices())] == ["copied"]
+    assert not list(there.repository.named["again"].list())
+
+
+def test_what_was_never_run_is_said(opened):
+    here, there = opened("file", "here"), opened("file", "there")
+    assert [(each.id, each.action) for each in here.copy_to(there, Prices())] == [(Prices().id, "no result here")]
+
+
+def test_a_path_is_no_store(opened):
+    with pytest.raises(UsageError, match=r"takes a store, not str\. Open it: d6tstore\.open\(url\)"):
+        opened("file", "here").copy_to("there")

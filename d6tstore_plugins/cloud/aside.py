@@ -27,7 +27,8 @@ class Aside:
 
     def run(self, one: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine; what interrupts the wait cancels it."""
-        future = asyncio.run_coroutine_threadsafe(one, self._running())
+        with self._lock:
+            future = asyncio.run_coroutine_threadsafe(one, self._running())
         try:
             while not future.done():  # polars has signals restart what waits without a limit
                 wait([future], 0.2)
@@ -58,15 +59,14 @@ class Aside:
         raise failure
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                weakref.finalize(self, _stop, self._loop)
-                threading.Thread(target=_run, args=[self._loop], name=self._name, daemon=True).start()
-            return self._loop
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            weakref.finalize(self, _stop, self._loop)
+            threading.Thread(target=_run, args=[self._loop], name=self._name, daemon=True).start()
+        return self._loop
 
     def close(self) -> None:
-        """End the thread; the next use begins another."""
+        """End the thread once nothing runs in it; the next use begins another."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:
@@ -82,4 +82,9 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 def _stop(loop: asyncio.AbstractEventLoop) -> None:
     if not loop.is_closed():
-        loop.call_soon_threadsafe(loop.stop)
+        asyncio.run_coroutine_threadsafe(_ending(loop), loop)
+
+
+async def _ending(loop: asyncio.AbstractEventLoop) -> None:
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+    loop.stop()

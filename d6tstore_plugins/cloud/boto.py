@@ -16,12 +16,16 @@ from d6tstore.backend import Entry
 from d6tstore.errors import NotFound
 from d6tstore_plugins.cloud.address import Address
 from d6tstore_plugins.cloud.errors import mapped
-from d6tstore_plugins.cloud.session import PART, Session, nobody
+from d6tstore_plugins.cloud.session import PART, Session, nobody, not_signed_in
 
 T = TypeVar("T")
 _AT_ONCE = 16
 _TRIES = 4
 _ERRORS = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error)
+_NOT_SIGNED_IN = (
+    botocore.exceptions.SSOError, botocore.exceptions.TokenRetrievalError, botocore.exceptions.CredentialRetrievalError,
+    botocore.exceptions.RefreshWithMFAUnsupportedError,
+)  # fmt: skip
 _TRANSFER = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=_AT_ONCE)
 _TAKEN = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
@@ -49,6 +53,8 @@ class BotoClient:
             yield
         except botocore.exceptions.NoCredentialsError:
             raise nobody(self._place) from None
+        except _NOT_SIGNED_IN as exc:
+            raise not_signed_in(self._place, exc) from None
         except _ERRORS as exc:
             raise mapped(_code(exc), str(exc), self._place, key) from exc
 

@@ -46,6 +46,12 @@ class Index:
         with self._lock:
             self._known.setdefault(_folder(key), {})[key] = tag, data
 
+    def forget(self, key: str) -> None:
+        """We removed it: whatever a listing shows, it is asked for itself."""
+        with self._lock:
+            if key in self._known.get(_folder(key), ()):
+                self._known[_folder(key)][key] = "", b""
+
     def read(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The bytes of those records that exist."""
         found: dict[str, bytes] = {}
@@ -74,7 +80,8 @@ class Index:
         missing = current - _fresh(known, there) | {key for key in wanted if key in known and key not in there}
         got = self._client.get_many(sorted(missing))
         known.update((key, (tag, data)) for key, (data, tag) in got.items())
-        known = {key: value for key, value in known.items() if key in there or key in got}
+        # What was removed between the listing and our asking is gone, whatever we knew of it.
+        known = {key: value for key, value in known.items() if key in got or (key in there and key not in missing)}
         if len(missing) > FEW:
             self._store(folder, known)
         with self._lock:
@@ -92,9 +99,9 @@ class Index:
             if len(there.keys() - _fresh(stored, there)) <= FEW:
                 return
             known = {**stored, **mine}
-            got = self._client.get_many(sorted(there.keys() - _fresh(known, there)))
-            known.update((key, (tag, data)) for key, (data, tag) in got.items())
-            self._store(folder, {key: value for key, value in known.items() if key in there})
+            known = {key: known[key] for key in _fresh(known, there)}
+            got = self._client.get_many(sorted(there.keys() - known.keys()))
+            self._store(folder, known | {key: (tag, data) for key, (data, tag) in got.items()})
 
     def _stored(self, folder: str) -> Known:
         try:

@@ -155,6 +155,8 @@ class S3Backend(Backend):
     def delete(self, key: str) -> None:
         """Remove an object."""
         self._client.delete([check_key(key)])
+        if key.startswith(RECORDS):
+            self._index.forget(key)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Objects by the beginning of their key."""

@@ -50,6 +50,7 @@ class Session:
         """A client of boto3. Raises BackendError: there is no such profile."""
         from botocore import UNSIGNED
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
 
         address = self._address
         style = True if address.path_style is None and address.endpoint else address.path_style
@@ -61,13 +62,16 @@ class Session:
             config["signature_version"] = UNSIGNED
         config.update(given)
         with self._credentials.guard():
-            return self._made(address.region).client(
-                "s3",
-                endpoint_url=address.endpoint,
-                verify=address.ca,
-                config=Config(**config),
-                **self._own(("aws_access_key_id", "aws_secret_access_key", "aws_session_token")),
-            )
+            try:
+                return self._made(address.region).client(
+                    "s3",
+                    endpoint_url=address.endpoint,
+                    verify=address.ca,
+                    config=Config(**config),
+                    **self._own(("aws_access_key_id", "aws_secret_access_key", "aws_session_token")),
+                )
+            except BotoCoreError as exc:
+                raise not_signed_in(self._place, exc) from None
 
     def _made(self, region: str | None = None) -> Any:
         """A session of boto3. Raises BackendError: there is no such profile."""
@@ -114,14 +118,19 @@ class Session:
             return {**self._own(("access_key_id", "secret_access_key", "token")), "expires_at": None}
         from datetime import UTC, datetime, timedelta
 
-        found = self._made().get_credentials()
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            session = self._made().get_credentials()
+            found = session and session.get_frozen_credentials()
+        except BotoCoreError as exc:
+            raise not_signed_in(self._place, exc) from None
         if found is None:
             raise nobody(self._place)
-        frozen = found.get_frozen_credentials()
         return {
-            "access_key_id": frozen.access_key,
-            "secret_access_key": frozen.secret_key,
-            "token": frozen.token,
+            "access_key_id": found.access_key,
+            "secret_access_key": found.secret_key,
+            "token": found.token,
             "expires_at": datetime.now(UTC) + timedelta(minutes=10),  # boto3 itself renews what ends earlier
         }
 
@@ -132,3 +141,8 @@ def nobody(place: str) -> CredentialsError:
         f"{place}: nothing says who you are. Store keys: d6tstore credentials set NAME access_key (and secret_key), "
         "and name them in a profile; or use `aws configure`, or anonymous=true for a public bucket."
     )
+
+
+def not_signed_in(place: str, exc: BaseException) -> CredentialsError:
+    """The error for what boto3 says when its own ways to know us fail."""
+    return CredentialsError(f"{place}: {exc}. Sign in again (`aws sso login`), or correct what `~/.aws/config` says.")

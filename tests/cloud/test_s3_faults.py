@@ -195,6 +195,32 @@ def test_ctrl_c_ends_the_wait_for_a_mute_service(place):
         assert time.monotonic() - begun < 60
 
 
+def test_a_sign_in_that_is_over_is_told_with_its_cure(place, monkeypatch, tmp_path):
+    sso = {"start_url": "https://x.awsapps.com/start", "region": "us-east-1", "account_id": "1", "role_name": "x"}
+    told = [f"sso_{name} = {value}" for name, value in sso.items()]
+    told = ["[profile sso]", *told, "[profile process]", "credential_process = false", ""]
+    (tmp_path / "config").write_text("\n".join(told))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for profile in ("sso", "process"):
+        for driver in DRIVERS:
+            with pytest.raises(CredentialsError, match="aws sso login"):
+                S3Backend.open(f"{place.url}&profile={profile}", driver=driver)
+
+
+def test_closing_waits_for_what_is_under_way(backend, place):
+    backend.write("a", b"12")
+    found = []
+    with place.proxy.when("GET", latency=1) as rule:
+        reader = threading.Thread(target=lambda: found.append(backend.read("a")), daemon=True)
+        reader.start()
+        while not rule.hits:
+            threading.Event().wait(0.01)
+        backend.close()
+        reader.join(20)
+    assert found == [b"12"] and backend.read("a") == b"12"
+
+
 def test_nobody_listens(place):
     backend = place.open(driver="boto3")
     with place.proxy.down(), pytest.raises(BackendError, match="Is the endpoint right"):

@@ -130,6 +130,32 @@ def test_a_listing_that_lags_changes_no_result(place):
             assert [task.output().load() for task in tasks] == [{"n": task.n} for task in tasks]
 
 
+def test_what_goes_between_the_listing_and_our_asking_is_gone(place, tasks, monkeypatch):
+    store = opened(place)
+    assert complete(store, tasks)
+    other, client = opened(place), store.repository.default._client
+    other.run(Number(n=5), force=True)
+    get_many = client.get_many
+
+    def racing(keys):
+        other.invalidate(Number(n=5))
+        return get_many(keys)
+
+    monkeypatch.setattr(client, "get_many", racing)
+    keys = [entry.key for entry in client.list(".d6tstore/records/Number")]
+    found = store.repository.default.read_many(keys)
+    assert len(found) == MANY - 1 and not [key for key in found if Number(n=5).hash in key]
+
+
+def test_what_we_removed_is_gone_whatever_a_listing_shows(place, tasks):
+    store = opened(place)
+    assert complete(store, tasks)
+    with place.proxy.when("GET", path="list-type", lag=True):
+        assert complete(store, tasks)
+        store.invalidate(Number(n=5))
+        assert not store.plan(tasks).settled(Number(n=5).id)
+
+
 def test_more_of_others_than_of_ours_is_not_listed(place, tasks, monkeypatch):
     monkeypatch.setattr("d6tstore_plugins.cloud.index._PAGE", 20)
     store, few = opened(place), tasks[: FEW + 1]
