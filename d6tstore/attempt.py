@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from d6tstore import context, files, project, record, storing
 from d6tstore.backend import Backend
-from d6tstore.cache import Cache
 from d6tstore.errors import BackendError, FormatError, ResultError, SaveError, UsageError
 from d6tstore.fingerprint import Fingerprint
 from d6tstore.record import ANCESTORS, Input, Output, Record
@@ -22,6 +21,7 @@ from d6tstore.repository import Repository
 from d6tstore.staleness import derived_content
 from d6tstore.target import inputs, outputs
 from d6tstore.task import Task
+from d6tstore.transfers import Transfers
 
 
 class Attempt:
@@ -150,7 +150,7 @@ class Attempt:
                 key=lambda suffix: self._key(name, suffix),
                 old=old,
                 derived=lambda key: self._derived(name, key),
-                cache=Cache(self.repository.cache),
+                transfers=Transfers.of(self.repository),
             )
         except FormatError as exc:
             raise FormatError(f"{self.task!r}: output {name!r}: {exc}") from exc

@@ -7,7 +7,7 @@ import io
 import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, Self
@@ -127,6 +127,13 @@ class Backend(ABC):
             with contextlib.suppress(NotFound):
                 found[key] = self.read(key)
         return found
+
+    def upload(self, key: str, data: bytes | Path, tell: Callable[[int], None] | None) -> None:
+        """As `write`, and say how far it is: `tell` is called with the bytes of each step, if somebody listens."""
+        size = data.stat().st_size if isinstance(data, Path) else len(data)
+        self.write(key, data)
+        if tell is not None:
+            tell(size)
 
     def write_many(self, items: Mapping[str, bytes | Path]) -> None:
         """Store several objects; each is all or nothing, together they are not."""

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from d6tstore import record, storing
 from d6tstore.backend import Backend, Entry, TableBackend
-from d6tstore.cache import Cache
 from d6tstore.claiming import claimed
 from d6tstore.errors import (
     BackendError,
@@ -33,6 +32,7 @@ from d6tstore.registry import kept_format
 from d6tstore.report import ABSENT, COPIED, DIFFERENT, FAILED, LIVE, NEWER, SAME, Copies, Copy
 from d6tstore.repository import Repository
 from d6tstore.spool import Spool
+from d6tstore.transfers import Transfers
 
 _AT_ONCE = 8  # results
 _CHUNK = 16 << 20  # bytes
@@ -85,6 +85,11 @@ class _Between(NamedTuple):
     target: Backend
     replacing: bool
     there: Mapping[str, Entry] = {}
+
+    @property
+    def transfers(self) -> Transfers:
+        """Those of the store that copies; what goes over is no copy that somebody here will load."""
+        return Transfers.plain()._replace(progress=self.repository.progress)
 
     def copy_all(self, records: Mapping[str, Record | RecordError], dry_run: bool) -> list[Copy]:
         """Copy results by the keys of their records."""
@@ -166,7 +171,7 @@ class _Between(NamedTuple):
     def _sound(self, id: str, output: Output) -> bool:
         """Is an object there what its record says? All of it is read."""
         try:
-            Stored(id, self.target, output, Cache(0)).verify()
+            Stored(id, self.target, output, Transfers.plain()).verify()
         except (Damaged, NotFound):
             return False
         return True
@@ -200,7 +205,7 @@ class _Between(NamedTuple):
         if output.table or isinstance(self.target, TableBackend):
             format = kept_format(output.format, None)
             if isinstance(format, TableFormat):
-                stored, stem = Stored(old.id, self.source, output, Cache(0)), key.removesuffix(output.suffix)
+                stored, stem = Stored(old.id, self.source, output, self.transfers), key.removesuffix(output.suffix)
                 try:
                     return self._frame(stored, format, stem, "")
                 except FormatError as exc:
@@ -220,14 +225,14 @@ class _Between(NamedTuple):
                         "with force, and copy it again.",
                         problem="has other bytes than its record says",
                     )
-                self.target.write(key, spool.take())
+                self.transfers.send(self.target, key, spool.take(), output.checksum)
         return same
 
     def _frame(self, stored: Stored, format: TableFormat, stem: str, note: str) -> Output:
         """A frame by value, as the other backend holds it; with a note, as bytes."""
         frame = stored.load(format, Part(as_="batches"), verify=False)
         made = storing.store_frame(
-            self.target, format, stored.output.format, frame, lambda suffix: stem + suffix, None, Cache(0), note
+            self.target, format, stored.output.format, frame, lambda suffix: stem + suffix, None, self.transfers, note
         )
         if made.content != stored.output.content:
             raise Damaged(

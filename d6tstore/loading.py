@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from d6tstore import content, frames
 from d6tstore.backend import Backend, TableBackend
-from d6tstore.cache import Cache
 from d6tstore.errors import Damaged, FormatError, NotFound, SelectionError
-from d6tstore.fetching import SMALL, fetched
 from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.record import Output
 from d6tstore.selection import Selection, check_kind
 from d6tstore.storing import decode_schema
+from d6tstore.transfers import SMALL, Transfers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,12 +31,12 @@ class Part(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """An output where it lies; `owner` names its task in messages; `cache` keeps copies of what comes from far."""
+    """An output where it lies; `owner` names its task in messages; `transfers` are how it comes from far."""
 
     owner: str
     backend: Backend
     output: Output
-    cache: Cache
+    transfers: Transfers
 
     def load(self, format: Format, part: Part, verify: bool) -> Any:
         """The value, or a part of it.
@@ -90,10 +89,10 @@ class Stored(NamedTuple):
         """
         output, backend = self.output, self.backend
         if backend.remote and not verify:
-            if (copy := self.cache.open(output.checksum, output.bytes)) is not None:
+            if (copy := self.transfers.cache.open(output.checksum, output.bytes)) is not None:
                 return copy
             if whole or output.bytes <= SMALL:
-                return fetched(backend, output, self.cache, self._check)
+                return self.transfers.fetch(backend, output, self._check)
         if output.bytes <= SMALL:
             data = backend.read(output.key)
             self._check(len(data), (lambda: content.of_bytes(data)) if verify else None)

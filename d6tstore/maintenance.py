@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from d6tstore import record
 from d6tstore.backend import Backend, Entry, check_key
-from d6tstore.cache import Cache
 from d6tstore.errors import BackendError, Damaged, FormatError, Held, InvalidKey, NeverRun, NotFound, RecordError
 from d6tstore.graph import Graph
 from d6tstore.loading import Stored
@@ -19,6 +18,7 @@ from d6tstore.record import Record
 from d6tstore.repository import Repository
 from d6tstore.staleness import Code
 from d6tstore.task import Task
+from d6tstore.transfers import Transfers
 
 GRACE = 24 * 3600.0
 """Seconds for which an object without a record is spared: its task may still be running."""
@@ -219,7 +219,7 @@ def _remove(repository: Repository, backend: Backend, task: str, entries: list[E
 def verify(repository: Repository, graph: Graph | None) -> list[Problem]:
     """Compare objects with their records; see `Store.verify`."""
     wanted = None if graph is None else {f"{repository.family(t)}-{t.hash}" for t in graph}
-    problems, copies = [], Cache(0)
+    problems, transfers = [], Transfers.plain()
     for backend in repository.backends():
         for key, found in all_records(backend, repository, record.RECORDS):
             id = _stem(key)
@@ -229,7 +229,7 @@ def verify(repository: Repository, graph: Graph | None) -> list[Problem]:
                 what = str(found) if isinstance(found, RecordError) else f"is the record of {found.id}"
                 problems.append(Problem(id, key, what))
                 continue
-            seen = ((o.key, _problem(Stored(id, backend, o, copies))) for o in found.outputs.values())
+            seen = ((o.key, _problem(Stored(id, backend, o, transfers))) for o in found.outputs.values())
             problems += [Problem(id, at, problem) for at, problem in seen if problem]
     return problems
 

@@ -17,6 +17,7 @@ from d6tstore import cache, project, record
 from d6tstore.backend import Backend, check_key
 from d6tstore.claiming import claimed
 from d6tstore.errors import BackendError, Collision, InvalidKey, RecordError, UsageError
+from d6tstore.progress import Progress
 from d6tstore.record import ANCESTORS, Output, Record
 from d6tstore.task import Task
 
@@ -41,6 +42,7 @@ class Repository:
         trusted: origins whose pickles may be loaded.
         cache: how much room copies of remote objects may take on this machine, in bytes or as text ("20 GB"); 0
             keeps none.
+        progress: is called with a `progress.Transfer` by transfers that take longer than a second.
     """
 
     default: Backend
@@ -51,6 +53,7 @@ class Repository:
     root: Path = field(default_factory=project.root)
     trusted: frozenset[str] = frozenset()
     cache: int = cache.DEFAULT
+    progress: Progress = Progress()  # noqa: RUF009 - it holds nothing
 
     def __post_init__(self) -> None:
         if not isinstance(self.namespace, str):
@@ -64,6 +67,10 @@ class Repository:
         if not isinstance(self.keep_versions, int) or self.keep_versions < 0:
             raise UsageError(f"keep_versions = {self.keep_versions!r} must be a whole number, 0 or more.")
         object.__setattr__(self, "cache", cache.size_of(self.cache))
+        if not isinstance(self.progress, Progress):
+            if not callable(self.progress):
+                raise UsageError(f"progress = {self.progress!r} must be a function of one argument.")
+            object.__setattr__(self, "progress", Progress(self.progress))
 
     # ------------------------------------------------------------------ places
 

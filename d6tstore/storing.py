@@ -6,18 +6,17 @@ import base64
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d6tstore import content
 from d6tstore.backend import Backend, TableBackend
-from d6tstore.cache import Cache
 from d6tstore.errors import BackendError, FormatError, RecordError, Unsupported
 from d6tstore.format import Format, PathFormat, TableFormat
 from d6tstore.frames import stream
 from d6tstore.record import Output
 from d6tstore.registry import format_name, format_of
 from d6tstore.spool import Spool
+from d6tstore.transfers import Transfers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +32,7 @@ def store(
     key: Callable[[str], str],
     old: Output | None,
     derived: Callable[[str], str],
-    cache: Cache,
+    transfers: Transfers,
 ) -> Output:
     """Store a value as its format and the backend allow: live, as a table, or as bytes.
 
@@ -44,7 +43,7 @@ def store(
         key: makes a new key with a given suffix.
         old: an output that is kept instead if it has the same content and is still there.
         derived: content of a value that has no bytes, from its key.
-        cache: keeps a copy of what goes far, for those who load it here.
+        transfers: how it goes far.
 
     Raises:
         FormatError: the format cannot store the value; nothing was written.
@@ -57,7 +56,7 @@ def store(
         return Output(new, name, derived(new))
     if isinstance(format, TableFormat):
         with stream.closing(value):
-            return store_frame(backend, format, name, format.to_arrow(value), key, old, cache)
+            return store_frame(backend, format, name, format.to_arrow(value), key, old, transfers)
     with Spool(backend) as spool:
         _dump(format, value, spool, backend)
         checksum, size = spool.checksum()
@@ -65,7 +64,7 @@ def store(
         if old is not None and old.suffix == suffix and _same(backend, old, checksum, name):
             return old
         new = key(suffix)
-        _write(backend, new, spool.take(), checksum, cache)
+        transfers.send(backend, new, spool.take(), checksum)
     return Output(new, name, checksum, checksum, size)
 
 
@@ -76,7 +75,7 @@ def store_frame(
     frame: Any,
     key: Callable[[str], str],
     old: Output | None,
-    cache: Cache,
+    transfers: Transfers,
     note: str = "",
 ) -> Output:
     """A native table where the backend takes it, else bytes. What comes in parts is hashed as it goes by.
@@ -117,14 +116,8 @@ def store_frame(
             return _again(old, digest, rows, schema)
         checksum, size = spool.checksum()
         new = key(format.suffix)
-        _write(backend, new, spool.take(), checksum, cache)
+        transfers.send(backend, new, spool.take(), checksum)
     return Output(new, name, digest, checksum, size, rows, encode_schema(schema), note=note)
-
-
-def _write(backend: Backend, key: str, data: bytes | Path, checksum: str, cache: Cache) -> None:
-    if backend.remote:
-        cache.add(checksum, data)
-    backend.write(key, data)
 
 
 def _store_table(

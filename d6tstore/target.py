@@ -8,7 +8,6 @@ from typing import Any
 
 from d6tstore import context
 from d6tstore.backend import Backend
-from d6tstore.cache import Cache
 from d6tstore.errors import (
     Denied,
     GraphError,
@@ -24,6 +23,7 @@ from d6tstore.registry import format_name, format_of, kept_format
 from d6tstore.repository import Repository
 from d6tstore.shapes import TargetDict, TargetList
 from d6tstore.task import Task
+from d6tstore.transfers import Transfers
 
 
 class Target:
@@ -189,7 +189,7 @@ class Target:
         return self._stored(output).load(format, part, verify)
 
     def _stored(self, output: Output) -> Stored:
-        return Stored(repr(self.task), self.backend, output, Cache(self.repository.cache))
+        return Stored(repr(self.task), self.backend, output, Transfers.of(self.repository))
 
     def verify(self) -> None:
         """Compare what is stored with the record. Raises Damaged, OutputMissing, NeverRun."""

@@ -91,13 +91,15 @@ class BotoClient:
 
         return {key: found for key, found in _at_once(one, keys) if found is not None}
 
-    def put(self, key: str, data: bytes | Path) -> str:
+    def put(self, key: str, data: bytes | Path, tell: Callable[[int], None] | None = None) -> str:
         """See `RustClient.put`; of a file no tag is known."""
         at, extra = self._at(key), {**self._written, "ChecksumAlgorithm": "SHA256"}
         with self.mapping(key):
             if isinstance(data, bytes):
                 return str(self._client.put_object(**at, Body=data, **extra)["ETag"])
-            self._client.upload_file(str(data), at["Bucket"], at["Key"], ExtraArgs=extra, Config=_TRANSFER)
+            self._client.upload_file(
+                str(data), at["Bucket"], at["Key"], ExtraArgs=extra, Config=_TRANSFER, Callback=tell
+            )
             return ""
 
     def put_many(self, items: Mapping[str, bytes]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -119,21 +119,25 @@ class RustClient:
 
         return b"".join(self._aside.run_all(map(one, range(start, end, _RANGE))))
 
-    def put(self, key: str, data: bytes | Path) -> str:
-        """Store an object: all of it or nothing. Returns its tag."""
-        return self._aside.run(self._put(key, data))
+    def put(self, key: str, data: bytes | Path, tell: Callable[[int], None] | None = None) -> str:
+        """Store an object: all of it or nothing; `tell` hears of bytes that are on their way. Returns its tag."""
+        return self._aside.run(self._put(key, data, tell))
 
     def put_many(self, items: Mapping[str, bytes]) -> None:
         """Store small objects, many at once."""
         self._aside.run_all(self._put(key, data) for key, data in items.items())
 
-    async def _put(self, key: str, data: bytes | Path) -> str:
+    async def _put(self, key: str, data: bytes | Path, tell: Callable[[int], None] | None = None) -> str:
         with self.mapping(key):
             if isinstance(data, bytes) and len(data) <= PART:
                 done = await obstore.put_async(self._store, key, data, use_multipart=False)
             else:
                 size = len(data) if isinstance(data, bytes) else data.stat().st_size
-                done = await obstore.put_async(self._store, key, data, chunk_size=part_of(size))
+                part = part_of(size)
+                given: Any = data if tell is None or isinstance(data, bytes) else _told(data, part, tell)
+                done = await obstore.put_async(self._store, key, given, chunk_size=part)
+                if tell is not None:
+                    tell(0)  # now all of it is there
             return done["e_tag"] or ""
 
     def put_if(self, key: str, data: bytes, expected: str | None) -> str | None:
@@ -214,6 +218,13 @@ class RustClient:
 
 def _entry(found: Any) -> Entry:
     return Entry(found["path"], found["size"], str(found["e_tag"]), found["last_modified"].timestamp())
+
+
+async def _told(file: Path, part: int, tell: Callable[[int], None]) -> AsyncIterator[bytes]:
+    with file.open("rb") as source:
+        while chunk := source.read(part):
+            yield chunk
+            tell(len(chunk))  # up to twelve parts are on their way
 
 
 async def _next(stream: Any) -> Any:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -138,7 +138,11 @@ class S3Backend(Backend):
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Store an object; readers see the old one until it is whole."""
-        tag = self._client.put(check_key(key), data)
+        self.upload(key, data, None)
+
+    def upload(self, key: str, data: bytes | Path, tell: Callable[[int], None] | None) -> None:
+        """See `Backend.upload`."""
+        tag = self._client.put(check_key(key), data, tell)
         if isinstance(data, Path):
             data.unlink()
         elif key.startswith(RECORDS):
