@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ def copy(source: Repository, target: Repository, ids: set[str] | None, replacing
         dry_run: only tell.
     """
     copies, seen, found = Copies(dry_run=dry_run), set[str](), []
-    for name, backend in source.places():
+    for name, backend in _places(source):
         records = {
             key: old for key, old in all_records(backend, source, record.RECORDS) if ids is None or _id(key) in ids
         }
@@ -66,6 +66,15 @@ def copy(source: Repository, target: Repository, ids: set[str] | None, replacing
     for between, records in found:
         copies.results += between.copy_all(records, dry_run)
     return copies
+
+
+def _places(repository: Repository) -> Iterator[tuple[str, Backend]]:
+    """Backends by name, each once, the default first (empty); without `memory`, which each store has for itself."""
+    left = repository.backends()
+    for name, backend in [("", repository.default), *repository.named.items()]:
+        if name != "memory" and backend in left:
+            left.remove(backend)
+            yield name, backend
 
 
 def _same(one: Backend, other: Backend) -> bool:

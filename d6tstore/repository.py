@@ -101,12 +101,6 @@ class Repository:
             found.setdefault(backend if backend.holds_live else backend.url, backend)
         return list(found.values())
 
-    def places(self) -> list[tuple[str, Backend]]:
-        """Backends by name, each once, the default first (empty); without `memory`, which each store has for itself."""
-        named = [("", self.default), *((name, found) for name, found in self.named.items() if name != "memory")]
-        names = {id(found): name for name, found in reversed(named)}
-        return [(names[id(found)], found) for found in self.backends() if id(found) in names]
-
     def family(self, task: Task) -> str:
         """Family of a task in this store."""
         return f"{self.namespace}.{task.family}" if self.namespace else task.family
