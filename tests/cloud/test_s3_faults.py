@@ -15,7 +15,6 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 
 import pandas as pd
-import polars as pl
 import pytest
 from s3proxy import ACCESS_DENIED, EXPIRED_TOKEN, MOVED, NOT_IMPLEMENTED, SKEWED, SLOW_DOWN, WRONG_REGION
 from s3servers import Keys
@@ -484,14 +483,6 @@ def test_a_flow_in_processes_and_threads(place, kind):
         assert Frame(n=8).output().load(columns=["n"], where=[("n", ">", 13)])["n"].tolist() == [14, 15]
         assert d6tstore.run([Frame(n=n) for n in range(1, 9)]).ran == []
         assert store.verify() == []
-        polars = pl.read_parquet(
-            Frame(n=3).output().uri,
-            storage_options={
-                "aws_endpoint_url": place.server.url, "aws_access_key_id": place.server.keys.id,
-                "aws_secret_access_key": place.server.keys.secret, "aws_region": "us-east-1", "aws_allow_http": "true",
-            },
-        )  # fmt: skip
-        assert polars["n"].to_list() == [0, 1, 2, 3, 4, 5], "polars reads what is stored, without d6tstore"
 
 
 def test_forked_children_use_another_client(place):
