@@ -42,7 +42,9 @@ class Ours:
 
     def down(self, key):
         with self.backend.open_read(key) as file:
-            return file.read()
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            return file.read(size)
 
     def up_many(self, items):
         self.backend.write_many(items)

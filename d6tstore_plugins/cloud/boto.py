@@ -66,9 +66,12 @@ class BotoClient:
         """See `RustClient.get_tagged`."""
         return self._got(key)
 
-    def get_range(self, key: str, start: int, end: int, tag: str) -> bytes:
-        """See `RustClient.get_range`."""
-        return self._got(key, Range=f"bytes={start}-{end - 1}", IfMatch=tag)[0]
+    def fill(self, key: str, tag: str, start: int, view: memoryview) -> None:
+        """See `RustClient.fill`."""
+        data = self._got(key, Range=f"bytes={start}-{start + len(view) - 1}", IfMatch=tag)[0]
+        if len(data) != len(view):
+            raise mapped("", f"{len(data)} bytes came of {len(view)}", self._place, key)
+        view[:] = data
 
     def _got(self, key: str, **options: Any) -> tuple[bytes, str]:
         with self.mapping(key):

@@ -146,11 +146,11 @@ class FilesystemBackend(Backend):
         if found["type"] == "directory" or found["size"] is None:
             return io.BytesIO(self.read(key))
 
-        def get(start: int, end: int) -> bytes:
+        def fill(start: int, view: memoryview) -> None:
             with self._mapping(key):
-                return bytes(self._files.cat_file(at, start=start, end=end))
+                view[:] = self._files.cat_file(at, start=start, end=start + len(view))
 
-        return ranged(get, int(found["size"]), 1 << 20)
+        return ranged(fill, int(found["size"]), 1 << 20)
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Store a file; where a write may be seen half done, as a temporary one that is moved."""

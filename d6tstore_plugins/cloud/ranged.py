@@ -6,21 +6,23 @@ import io
 from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
+Fill = Callable[[int, memoryview], None]
 
-def ranged(get: Callable[[int, int], bytes], size: int, buffer: int = 1 << 16) -> BinaryIO:
+
+def ranged(fill: Fill, size: int, buffer: int = 1 << 16) -> BinaryIO:
     """A seekable file to read from.
 
     Args:
-        get: the bytes from a position to another one.
+        fill: fills memory with the bytes from a position on.
         size: of the object, in bytes.
         buffer: bytes that are fetched at least.
     """
-    return cast("BinaryIO", io.BufferedReader(_Ranged(get, size), buffer))
+    return cast("BinaryIO", io.BufferedReader(_Ranged(fill, size), buffer))
 
 
 class _Ranged(io.RawIOBase):
-    def __init__(self, get: Callable[[int, int], bytes], size: int) -> None:
-        self._get, self._size, self._at = get, size, 0
+    def __init__(self, fill: Fill, size: int) -> None:
+        self._fill, self._size, self._at = fill, size, 0
 
     def readable(self) -> bool:
         return True
@@ -38,18 +40,14 @@ class _Ranged(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def read(self, size: int | None = -1) -> bytes:
-        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
-        if end <= self._at:
-            return b""
-        data = self._get(self._at, end)
-        self._at += len(data)
-        return data
-
-    def readall(self) -> bytes:
-        return self.read()
+    def readall(self) -> bytes:  # else by 8 KB
+        data = bytearray(max(self._size - self._at, 0))
+        self.readinto(data)
+        return bytes(data)
 
     def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        view = memoryview(buffer).cast("B")[: max(self._size - self._at, 0)]
+        if view:
+            self._fill(self._at, view)
+            self._at += len(view)
+        return len(view)

@@ -109,15 +109,16 @@ class RustClient:
             found = await obstore.get_async(self._store, key)
             return bytes(await found.bytes_async()), str(found.meta["e_tag"])
 
-    def get_range(self, key: str, start: int, end: int, tag: str) -> bytes:
-        """Some bytes of an object, as long as it has the tag."""
+    def fill(self, key: str, tag: str, start: int, view: memoryview) -> None:
+        """Fill memory with the bytes of an object from a position on, as long as it has the tag."""
 
-        async def one(start: int) -> Any:
-            options: Any = {"range": (start, min(start + _RANGE, end)), "if_match": tag}
+        async def one(at: int) -> None:
+            part = view[at : at + _RANGE]
+            options: Any = {"range": (start + at, start + at + len(part)), "if_match": tag}
             with self.mapping(key):
-                return await (await obstore.get_async(self._store, key, options=options)).bytes_async()
+                part[:] = await (await obstore.get_async(self._store, key, options=options)).bytes_async()
 
-        return b"".join(self._aside.run_all(map(one, range(start, end, _RANGE))))
+        self._aside.run_all(map(one, range(0, len(view), _RANGE)))
 
     def put(self, key: str, data: bytes | Path, tell: Callable[[int], None] | None = None) -> str:
         """Store an object: all of it or nothing; `tell` hears of bytes that are on their way. Returns its tag."""

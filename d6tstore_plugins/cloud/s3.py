@@ -134,7 +134,7 @@ class S3Backend(Backend):
         entry = self._client.head(check_key(key))
         if entry is None:
             return io.BytesIO(self.read(key))  # which says what is wrong
-        return ranged(lambda start, end: self._client.get_range(key, start, end, entry.version), entry.size)
+        return ranged(lambda start, view: self._client.fill(key, entry.version, start, view), entry.size)
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Store an object; readers see the old one until it is whole."""
