@@ -45,7 +45,7 @@ def copy(source: Repository, target: Repository, ids: set[str] | None, replacing
         source: where results are.
         target: where they are to be too.
         ids: of the tasks, as in the source; None is all of them.
-        replacing: also where the target has another result, or a damaged one.
+        replacing: also where the target has another result, or one with damaged objects.
         dry_run: only tell.
     """
     copies, seen, found = Copies(dry_run=dry_run), set[str](), []
@@ -205,7 +205,7 @@ class _Between(NamedTuple):
         self.target.publish(new, None if previous is None else replace(previous, replaced=record.now()))
         if previous is not None:
             with contextlib.suppress(BackendError):  # the result is out
-                self.other.trim(new, self.target)
+                self.other.trim(new, self.target, previous.write_id)
         return COPIED
 
     def _output(self, old: Record, output: Output) -> Output:

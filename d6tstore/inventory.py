@@ -16,7 +16,7 @@ from d6tstore.record import ROOT
 from d6tstore.secret_words import is_field
 
 _PREFIX = "D6TSTORE_"
-_SETTINGS = ("D6TSTORE_STORE", "D6TSTORE_PROFILE", "D6TSTORE_KEYRING_TIMEOUT")
+_SETTINGS = ("D6TSTORE_STORE", "D6TSTORE_PROFILE", "D6TSTORE_KEYRING_TIMEOUT", "D6TSTORE_CACHE")
 _COMPOUND = re.compile(r"([A-Z0-9_]+?)_((?:[A-Z0-9]+_)?(?:KEY_ID|KEY|TOKEN|STRING)|[A-Z0-9]+)")
 
 

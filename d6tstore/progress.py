@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -51,18 +52,19 @@ class Progress:
         if callback is None:
             return None
         begun = told = time.monotonic()
-        done = 0
+        done, lock = 0, threading.Lock()  # several threads may move one object
 
         def add(size: int) -> None:
             nonlocal done, told
-            done += size
-            now = time.monotonic()
-            if now - begun < _PATIENCE or (now - told < _PAUSE and done < total):
-                return
-            told = now
-            try:
-                callback(Transfer(direction, key, done, total, now - begun))
-            except Exception:
-                log.exception("what listens to transfers failed")
+            with lock:
+                done += size
+                now = time.monotonic()
+                if now - begun < _PATIENCE or (now - told < _PAUSE and done < total):
+                    return
+                told = now
+                try:
+                    callback(Transfer(direction, key, done, total, now - begun))
+                except Exception:
+                    log.exception("what listens to transfers failed")
 
         return add

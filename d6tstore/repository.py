@@ -252,9 +252,10 @@ class Repository:
             self.trim(new, backend)
         return new
 
-    def trim(self, new: Record, backend: Backend) -> None:
-        """Forget the oldest kept versions beyond `keep_versions`; their objects go with `gc`."""
+    def trim(self, new: Record, backend: Backend, replaced: str = "") -> None:
+        """Forget the oldest kept versions beyond `keep_versions`; that with the write id `replaced` is the newest."""
         order = {id: i for i, id in enumerate(new.ancestors)}  # exact, whatever the clocks of the writers say
+        order[replaced] = -1
         keys = [entry.key for entry in backend.list(record.history_prefix(new.family, new.hash))]
         kept = []
         for key, data in backend.read_many(keys).items():

@@ -385,6 +385,19 @@ def test_versions_there_are_kept_as_many_as_it_says(opened):
     assert len(list(there.repository.default.list("Prices/"))) == 2
 
 
+def test_what_is_replaced_there_is_kept_before_older_versions(opened):
+    here, there = opened("file", "here"), opened("file", "there")
+    for _ in range(4):
+        here.run(Prices(), force=True)
+        here.copy_to(there)
+    there.invalidate(Prices())
+    there.run(Prices(), force=True)
+    theirs = there.history(Prices())[0].write_id
+    here.run(Prices(), force=True)
+    assert [each.action for each in here.copy_to(there, replace=True)] == ["copied"]
+    assert theirs in [old.write_id for old in there.history(Prices())]
+
+
 def test_values_that_tables_do_not_hold_go_as_bytes(opened):
     class Nul(d6tstore.tasks.TaskPqPandas):
         def run(self):

@@ -143,6 +143,8 @@ class S3Backend(Backend):
     def upload(self, key: str, data: bytes | Path, tell: Callable[[int], None] | None) -> None:
         """See `Backend.upload`."""
         tag = self._client.put(check_key(key), data, tell)
+        if tell is not None and isinstance(data, bytes):
+            tell(len(data))
         if isinstance(data, Path):
             data.unlink()
         elif key.startswith(RECORDS):

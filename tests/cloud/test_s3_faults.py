@@ -186,7 +186,9 @@ def test_both_clients_ask_the_same_service(bucket, region, endpoint):
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system sends no signals to threads")
 def test_ctrl_c_ends_the_wait_for_a_mute_service(place):
     backend = place.open()
-    with place.proxy.when(latency=120):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell may have told us to ignore it
+    with place.proxy.when(latency=120), contextlib.ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGINT, before)
         begun = time.monotonic()
         threading.Timer(0.5, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
         with pytest.raises(KeyboardInterrupt):
