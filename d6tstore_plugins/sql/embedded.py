@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from d6tstore import project
 from d6tstore.credentials import Credentials
+from d6tstore.errors import BackendError, Denied
 from d6tstore_plugins.sql import server
 from d6tstore_plugins.sql import url as urls
 from d6tstore_plugins.sql.backend import PostgresBackend
@@ -68,7 +69,12 @@ class _Connections(Connections):
         super().__init__(url, credentials, place, driver)
 
     def _connect(self, dialect: Any, record: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        return super()._connect(dialect, record, args, {**kwargs, "host": self._server.start()})
+        try:
+            return super()._connect(dialect, record, args, {**kwargs, "host": self._server.start()})
+        except Denied:
+            raise
+        except BackendError:  # it was killed a moment ago, and still seemed to be there
+            return super()._connect(dialect, record, args, {**kwargs, "host": self._server.start()})
 
     def target(self) -> sa.URL:
         """The socket of the server, which runs from here on."""
