@@ -130,7 +130,7 @@ class Backend(ABC):
 
     def upload(self, key: str, data: bytes | Path, tell: Callable[[int], None] | None) -> None:
         """As `write`, and say how far it is: `tell` is called with the bytes of each step, if somebody listens."""
-        size = data.stat().st_size if isinstance(data, Path) else len(data)
+        size = length(data)  # before the file is consumed
         self.write(key, data)
         if tell is not None:
             tell(size)
@@ -247,6 +247,11 @@ class TableBackend(Backend):
             Unsupported: this backend has no query language; the default.
         """
         raise Unsupported(f"{self!r} cannot be asked in SQL. Load the results.")
+
+
+def length(data: bytes | Path) -> int:
+    """How many bytes there are to write: those given, or those of a file."""
+    return data.stat().st_size if isinstance(data, Path) else len(data)
 
 
 def check_key(key: str) -> str:

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import platformdirs
-
 from d6tstore import content
+from d6tstore.backend import length
 from d6tstore.errors import UsageError
 
 VARIABLE = "D6TSTORE_CACHE"
@@ -57,8 +56,14 @@ class Cache:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+
+    @property
+    def _folder(self) -> Path:
+        """That of all copies; looked up when it is needed, for each load and save makes a cache."""
+        import platformdirs
+
         folder = os.environ.get(VARIABLE) or platformdirs.user_cache_dir("d6tstore", appauthor=False)
-        self._folder = Path(folder).expanduser()
+        return Path(folder, "objects").expanduser()
 
     def takes(self, checksum: str, size: int) -> bool:
         """Is an object of so many bytes worth a copy? One that leaves little room for others is not.
@@ -105,8 +110,7 @@ class Cache:
 
     def add(self, checksum: str, data: bytes | Path) -> None:
         """Keep a copy of an object: its bytes, or a file that has them, which stays."""
-        size = data.stat().st_size if isinstance(data, Path) else len(data)
-        if not self.takes(checksum, size):
+        if not self.takes(checksum, length(data)):
             return
         with contextlib.suppress(OSError), self.adding(checksum) as file:
             if isinstance(data, Path):
@@ -116,12 +120,12 @@ class Cache:
                 file.write(data)
 
     def _path(self, checksum: str) -> Path:
-        return self._folder / "objects" / checksum[:2] / checksum
+        return self._folder / checksum[:2] / checksum
 
     def _trim(self) -> None:
         """Remove what was not used for longest, until there is room for a while."""
         found, now = [], time.time()
-        for path in (self._folder / "objects").glob("??/*"):
+        for path in self._folder.glob("??/*"):
             with contextlib.suppress(OSError):
                 stat = path.stat()
                 abandoned = path.name.startswith(_ADDING) and now - stat.st_mtime > _ABANDONED

@@ -15,13 +15,13 @@ T = TypeVar("T")
 log = logging.getLogger("d6tstore")
 
 
-def claimed(backend: Backend, key: str, shown: str, action: Callable[[], T]) -> T:
+def claimed(backend: Backend, key: str, shown: object, action: Callable[[], T]) -> T:
     """Do it while nobody else computes the task; wait for who does. Records must be read again inside.
 
     Args:
         backend: where its result lies.
         key: of the claim.
-        shown: how the log names the task.
+        shown: the task, or its name, for the log.
         action: what is done.
     """
     info, wait = record.claimant(), 0.01

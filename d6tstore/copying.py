@@ -26,7 +26,7 @@ from d6tstore.errors import (
 )
 from d6tstore.format import TableFormat
 from d6tstore.loading import Part, Stored
-from d6tstore.maintenance import all_records, is_object_of
+from d6tstore.maintenance import all_records, id_of, is_object_of
 from d6tstore.record import Output, Record
 from d6tstore.registry import kept_format
 from d6tstore.report import ABSENT, COPIED, DIFFERENT, FAILED, LIVE, NEWER, SAME, Copies, Copy
@@ -51,9 +51,9 @@ def copy(source: Repository, target: Repository, ids: set[str] | None, replacing
     copies, seen, found = Copies(dry_run=dry_run), set[str](), []
     for name, backend in _places(source):
         records = {
-            key: old for key, old in all_records(backend, source, record.RECORDS) if ids is None or _id(key) in ids
+            key: old for key, old in all_records(backend, source, record.RECORDS) if ids is None or id_of(key) in ids
         }
-        seen.update(map(_id, records))
+        seen.update(map(id_of, records))
         there = target.named.get(name) if name else target.default
         if there is not None and (source.namespace != target.namespace or not _same(backend, there)):
             found.append((_Between(source, backend, target, there, replacing), records))
@@ -79,10 +79,6 @@ def _places(repository: Repository) -> Iterator[tuple[str, Backend]]:
 
 def _same(one: Backend, other: Backend) -> bool:
     return one is other or (one.url == other.url and not one.holds_live)
-
-
-def _id(key: str) -> str:
-    return key.removeprefix(record.RECORDS).removesuffix(".json").replace("/", "-")
 
 
 class _Between(NamedTuple):
@@ -116,7 +112,7 @@ class _Between(NamedTuple):
                     raise RecordError(f"record {key!r} is damaged: {problem}. Run its task with force.")
                 return stated.copy(old, theirs.get(self.moved(key)), dry_run)
             except (D6tstoreError, OSError) as exc:
-                return Copy(_id(key), FAILED, problem=str(exc))
+                return Copy(id_of(key), FAILED, problem=str(exc))
 
         with ThreadPoolExecutor(_AT_ONCE, "d6tstore-copy") as pool:
             copies = list(pool.map(one, records.items()))

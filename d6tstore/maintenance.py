@@ -85,7 +85,7 @@ def forget(repository: Repository, keep: set[str]) -> list[str]:
     forgotten = []
     for backend in repository.backends():
         for key, found in all_records(backend, repository, record.RECORDS):
-            id = key.removeprefix(record.RECORDS).removesuffix(".json").replace("/", "-")
+            id = id_of(key)
             if id in keep:
                 continue
             if isinstance(found, Record) and key == found.key:
@@ -152,7 +152,7 @@ def _collect(repository: Repository, backend: Backend, before: float, garbage: G
         if entry.key not in named and (task := _task_of(entry.key)) not in unreadable:
             unwanted.setdefault(task, []).append(entry)
     for key in dropped & history.keys():
-        unwanted.setdefault(_stem(key), []).append(history[key])
+        unwanted.setdefault(id_of(key), []).append(history[key])
     for task, entries in unwanted.items():
         _remove(repository, backend, task, entries, garbage)
 
@@ -161,13 +161,12 @@ def _named(records: list[tuple[str, Record | RecordError]], dropped: set[str]) -
     """Objects that records name, and tasks with a record that we cannot read: what that names is unknown."""
     kept = [(key, found) for key, found in records if key not in dropped]
     named = {o.key for _, found in kept if isinstance(found, Record) for o in found.outputs.values()}
-    return named, {_stem(key) for key, found in kept if isinstance(found, RecordError) or key not in _keys(found)}
+    return named, {id_of(key) for key, found in kept if isinstance(found, RecordError) or key not in _keys(found)}
 
 
 def is_object_of(key: str, found: Record) -> bool:
     """Could an object be one of the task of a record? Where we write, it is."""
-    shape = _OBJECT.fullmatch(key)
-    return shape is not None and (shape[1], shape[2]) == (found.family, found.hash)
+    return _OBJECT.fullmatch(key) is not None and _task_of(key) == found.id
 
 
 def _dismissable(key: str, found: Record | RecordError) -> bool:
@@ -180,7 +179,7 @@ def _keys(found: Record) -> tuple[str, str]:
     return found.key, found.history_key
 
 
-def _stem(key: str) -> str:
+def id_of(key: str) -> str:
     """`family-hash` of a record's key."""
     family, hash = key.split("/")[2:4]
     return f"{family}-{hash.removesuffix('.json')}"
@@ -222,7 +221,7 @@ def verify(repository: Repository, graph: Graph | None) -> list[Problem]:
     problems, transfers = [], Transfers.plain()
     for backend in repository.backends():
         for key, found in all_records(backend, repository, record.RECORDS):
-            id = _stem(key)
+            id = id_of(key)
             if wanted is not None and id not in wanted:
                 continue
             if isinstance(found, RecordError) or key not in _keys(found):

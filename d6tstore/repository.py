@@ -191,13 +191,11 @@ class Repository:
 
     def history(self, task: Task) -> list[Record]:
         """Replaced records of a task that are kept, newest first; damaged ones are left out."""
-        backend = self.backend(task)
-        entries = backend.list(record.history_prefix(self.family(task), task.hash))
         found = []
-        for key, data in backend.read_many([entry.key for entry in entries]).items():
+        for _, kept in _versions(self.backend(task), self.family(task), task.hash):
             with contextlib.suppress(RecordError, Collision):
-                found.append(self.checked(record.decode(data, key), task))
-        return sorted(found, key=lambda r: r.replaced, reverse=True)
+                found.append(self.checked(kept, task))
+        return found
 
     def family_records(self, task: Task) -> list[Record]:
         """Current records of all tasks of a family, newest first; damaged ones are left out."""
@@ -220,16 +218,13 @@ class Repository:
 
     def settle(self, written: Iterable[Task]) -> None:
         """A run ended that wrote the records of these tasks: tell the backends."""
-        families: dict[Backend, Counter[str]] = {}
-        for task in written:
-            families.setdefault(self.backend(task), Counter())[self.family(task)] += 1
-        for backend, numbers in families.items():
+        for backend, tasks in self._grouped(written):
             with contextlib.suppress(BackendError):  # nothing is lost
-                backend.settle(numbers)
+                backend.settle(Counter(map(self.family, tasks)))
 
     def claimed(self, task: Task, action: Callable[[], T]) -> T:
         """Do it while nobody else computes the task; wait for who does. Records must be read again inside."""
-        return claimed(self.backend(task), f"{self.family(task)}-{task.hash}", repr(task), action)
+        return claimed(self.backend(task), f"{self.family(task)}-{task.hash}", task, action)
 
     def successor(self, old: Record, **changes: Any) -> Record:
         """A record like `old` that follows it."""
@@ -256,14 +251,8 @@ class Repository:
         """Forget the oldest kept versions beyond `keep_versions`; that with the write id `replaced` is the newest."""
         order = {id: i for i, id in enumerate(new.ancestors)}  # exact, whatever the clocks of the writers say
         order[replaced] = -1
-        keys = [entry.key for entry in backend.list(record.history_prefix(new.family, new.hash))]
-        kept = []
-        for key, data in backend.read_many(keys).items():
-            with contextlib.suppress(RecordError):
-                old = record.decode(data, key)
-                if old.restorable and old.history_key == key:
-                    kept.append(old)
-        kept.sort(key=lambda old: old.replaced, reverse=True)
+        versions = _versions(backend, new.family, new.hash)
+        kept = [old for key, old in versions if old.restorable and old.history_key == key]
         kept.sort(key=lambda old: order.get(old.write_id, ANCESTORS))
         for old in kept[self.keep_versions :]:
             backend.delete(old.history_key)
@@ -290,6 +279,16 @@ class Repository:
             backend.write(dismissed.history_key, record.encode(dismissed))
         backend.delete(record.record_key(self.family(task), task.hash))
         return known
+
+
+def _versions(backend: Backend, family: str, hash: str) -> list[tuple[str, Record]]:
+    """Replaced records of a task with their keys, newest first; those that cannot be read are left out."""
+    keys = [entry.key for entry in backend.list(record.history_prefix(family, hash))]
+    found = []
+    for key, data in backend.read_many(keys).items():
+        with contextlib.suppress(RecordError):
+            found.append((key, record.decode(data, key)))
+    return sorted(found, key=lambda pair: pair[1].replaced, reverse=True)
 
 
 def _text(value: Any) -> str:

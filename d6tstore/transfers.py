@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from d6tstore import content
-from d6tstore.backend import Backend
+from d6tstore.backend import Backend, length
 from d6tstore.cache import Cache
 from d6tstore.errors import BackendError
 from d6tstore.progress import Progress
@@ -53,8 +53,7 @@ class Transfers(NamedTuple):
             backend.write(key, data)
             return
         self.cache.add(checksum, data)
-        size = data.stat().st_size if isinstance(data, Path) else len(data)
-        backend.upload(key, data, self.progress.meter("up", key, size))
+        backend.upload(key, data, self.progress.meter("up", key, length(data)))
 
     def fetch(self, backend: Backend, output: Output, check: Check) -> BinaryIO:
         """A file of all of an object.

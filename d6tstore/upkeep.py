@@ -26,7 +26,7 @@ _yes = click.option("--yes", is_flag=True, help="Do it without asking.")
 def _list(verb: str, items: Iterable[object], empty: str) -> None:
     items = list(items)
     for item in items[:_LISTED]:
-        click.echo(f"{verb} {item}")
+        click.echo(f"{verb} {item}".lstrip())
     if len(items) > _LISTED:
         click.echo(f"... {len(items)} in all")
     if not items:

@@ -60,9 +60,8 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "project")
     monkeypatch.setenv("D6TSTORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))  # profiles and the choice of a keyring
-    monkeypatch.setenv(
-        "PYTEST_DEBUG_TEMPROOT", str(tmp_path)
-    )  # of sessions within: a new one locks servers out of ours
+    # Of sessions within: a new one locks servers out of ours.
+    monkeypatch.setenv("PYTEST_DEBUG_TEMPROOT", str(tmp_path))
     for variable in ("D6TSTORE_PROFILE", "D6TSTORE_STORE"):
         monkeypatch.delenv(variable, raising=False)
     for variable in [name for name in os.environ if name.startswith("AWS_")]:  # no test meets keys of the developer's

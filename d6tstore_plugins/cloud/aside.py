@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import wait
 from typing import Any, TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 _AT_ONCE = 48  # requests
 
@@ -37,21 +38,22 @@ class Aside:
             raise
         return future.result()
 
-    def run_all(self, some: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-        """Results in order, so many at a time. The first that fails ends all."""
-
-        waiting, found = enumerate(some), dict[int, T]()
+    def run_all(self, one: Callable[[K], Coroutine[Any, Any, T]], items: Sequence[K]) -> list[T]:
+        """Results for items in their order, so many at a time. The first that fails ends all."""
+        waiting, found = enumerate(items), dict[int, T]()
 
         async def worker() -> None:
-            for number, one in waiting:
-                found[number] = await one
+            for number, item in waiting:
+                found[number] = await one(item)
 
         async def together() -> list[T]:
             async with asyncio.TaskGroup() as group:
-                for _ in range(_AT_ONCE):
+                for _ in range(min(_AT_ONCE, len(items))):
                     group.create_task(worker())
             return [found[number] for number in sorted(found)]
 
+        if not items:
+            return []
         try:
             return self.run(together())
         except BaseExceptionGroup as exc:

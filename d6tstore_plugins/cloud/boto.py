@@ -16,7 +16,8 @@ from d6tstore.backend import Entry
 from d6tstore.errors import NotFound
 from d6tstore_plugins.cloud.address import Address
 from d6tstore_plugins.cloud.errors import mapped
-from d6tstore_plugins.cloud.session import PART, Session, nobody, not_signed_in
+from d6tstore_plugins.cloud.parts import PART
+from d6tstore_plugins.cloud.session import Session, nobody, not_signed_in
 
 T = TypeVar("T")
 _AT_ONCE = 16
@@ -141,12 +142,10 @@ class BotoClient:
         """See `RustClient.head_many`."""
         return {found.key: found for found in _at_once(self.head, keys) if found is not None}
 
-    def list(self, folder: str, after: str | None = None) -> Iterator[Entry]:
+    def list(self, folder: str) -> Iterator[Entry]:
         """See `RustClient.list`."""
         prefix = self._address.prefix
         where = {"Bucket": self._address.bucket, "Prefix": f"{prefix}{folder}/" if folder else prefix, **self._given}
-        if after is not None:
-            where["StartAfter"] = prefix + after
         with self.mapping():
             for page in self._client.get_paginator("list_objects_v2").paginate(**where):
                 for found in page.get("Contents", ()):

@@ -20,9 +20,9 @@ from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.credentials import Credentials
 from d6tstore.errors import BackendError, D6tstoreError, Denied, NotFound, PluginError, Unsupported
 from d6tstore.record import ROOT
-from d6tstore_plugins.cloud.entries import entry_of, info_of, listing_of, target_of
+from d6tstore_plugins.cloud.filesystem_entries import entry_of, info_of, listing_of, target_of
+from d6tstore_plugins.cloud.filesystem_errors import is_denied, is_lost, status_of
 from d6tstore_plugins.cloud.ranged import ranged
-from d6tstore_plugins.cloud.refusals import is_denied, is_lost, status_of
 
 _FIELDS = ("password", "key", "secret", "token", "account_key", "sas_token", "connection_string")
 """Of credentials: each that is stored is given to the file system under this name."""
@@ -97,7 +97,7 @@ class FilesystemBackend(Backend):
             if getattr(mine, "files", None) is not None:
                 _inherited.append(mine.files)
             said = {**self._said, **self._options}
-            if self._protocol in ("sftp", "ssh"):
+            if self._protocol in _MOVED:
                 from d6tstore_plugins.cloud.known_hosts import KnownHosts
 
                 said.setdefault("host_key_policy", KnownHosts())
@@ -164,7 +164,7 @@ class FilesystemBackend(Backend):
     def open_read(self, key: str) -> BinaryIO:
         """A file that fetches what is read of it."""
         at = self._at(key)
-        found = self._asked(key, lambda files: files.info(at))
+        found = self._asked(key, info_of(at))
         if found["type"] == "directory" or found["size"] is None:
             return io.BytesIO(self.read(key))
 
@@ -249,8 +249,8 @@ class FilesystemBackend(Backend):
         """Files below a folder. Not by `find` where that has folders: it leaves out those that may not be read."""
         self._asked("", lambda files: files.invalidate_cache())  # others write there too
         if self._protocol in _WHOLE:
-            with contextlib.suppress(FileNotFoundError):
-                yield from sorted(self._asked("", lambda files: files.find(at, detail=True)).items())
+            with contextlib.suppress(NotFound):
+                yield from sorted(self._asked(".", lambda files: files.find(at, detail=True)).items())
             return
         waiting = [at]
         while waiting:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -56,14 +56,13 @@ class Index:
         """The bytes of those records that exist."""
         found: dict[str, bytes] = {}
         single: list[str] = []
-        for folder, group in by_folder(keys).items():
+        for folder, group in grouped(keys, _folder).items():
             there = listed(self._client, folder, group)
             if there is None:
                 single += group
             else:
                 found.update(self._read(folder, there, group))
-        found.update((key, data) for key, (data, _) in self._client.get_many(single).items())
-        return found
+        return found | {key: data for key, (_, data) in self._got(single).items()}
 
     def family(self, folder: str) -> dict[str, bytes]:
         """The bytes of all records of a folder."""
@@ -72,16 +71,13 @@ class Index:
 
     def _read(self, folder: str, there: Mapping[str, Entry], wanted: Iterable[str]) -> dict[str, bytes]:
         with self._lock:
-            known = dict(self._known.get(folder, {}))
-        current = {key for key in wanted if key in there}
-        if len(current - _fresh(known, there)) > FEW:
-            known = {**self._stored(folder), **{key: known[key] for key in _fresh(known, there)}}
-        # A listing may lag behind what we wrote.
-        missing = current - _fresh(known, there) | {key for key in wanted if key in known and key not in there}
-        got = self._client.get_many(sorted(missing))
-        known.update((key, (tag, data)) for key, (data, tag) in got.items())
-        # What was removed between the listing and our asking is gone, whatever we knew of it.
-        known = {key: value for key, value in known.items() if key in got or (key in there and key not in missing)}
+            noted = dict(self._known.get(folder, {}))
+        known, current = _fresh(noted, there), {key for key in wanted if key in there}
+        if len(current - known.keys()) > FEW:
+            known = _fresh(self._stored(folder), there) | known
+        # A listing may lag behind what we wrote. What goes before we ask is gone, whatever we knew of it.
+        missing = current - known.keys() | {key for key in wanted if key in noted and key not in there}
+        known |= self._got(missing)
         if len(missing) > FEW:
             self._store(folder, known)
         with self._lock:
@@ -92,16 +88,15 @@ class Index:
         """Bring the index up to date: many records were written."""
         with contextlib.suppress(BackendError):  # who may not list; next time
             there = {entry.key: entry for entry in self._client.list(folder)}
-            stored = self._stored(folder)
-            with self._lock:
-                known = self._known.setdefault(folder, {})
-                mine = {key: known[key] for key in _fresh(known, there)}
-            if len(there.keys() - _fresh(stored, there)) <= FEW:
+            stored = _fresh(self._stored(folder), there)
+            if len(there.keys() - stored.keys()) <= FEW:
                 return
-            known = {**stored, **mine}
-            known = {key: known[key] for key in _fresh(known, there)}
-            got = self._client.get_many(sorted(there.keys() - known.keys()))
-            self._store(folder, known | {key: (tag, data) for key, (data, tag) in got.items()})
+            with self._lock:
+                known = stored | _fresh(self._known.get(folder, {}), there)
+            self._store(folder, known | self._got(there.keys() - known.keys()))
+
+    def _got(self, keys: Iterable[str]) -> Known:
+        return {key: (tag, data) for key, (data, tag) in self._client.get_many(sorted(keys)).items()}
 
     def _stored(self, folder: str) -> Known:
         try:
@@ -122,21 +117,18 @@ class Index:
             self._client.put(_index(folder), sink.getvalue().to_pybytes())
 
 
-def by_folder(keys: Iterable[str]) -> dict[str, list[str]]:
-    """Keys by what stands before their last slash."""
+def grouped(keys: Iterable[str], part: Callable[[str], str]) -> dict[str, list[str]]:
+    """Keys by a part of them."""
     found: dict[str, list[str]] = {}
     for key in keys:
-        found.setdefault(_folder(key), []).append(key)
+        found.setdefault(part(key), []).append(key)
     return found
 
 
-def by_top(keys: Iterable[str]) -> dict[str, list[str]]:
-    """Keys by what stands before their first slash: the family of a task."""
-    found: dict[str, list[str]] = {}
-    for key in keys:
-        top, slash, _ = key.partition("/")
-        found.setdefault(top if slash else "", []).append(key)
-    return found
+def top(key: str) -> str:
+    """What stands before the first slash of a key, the family of a task; empty if there is none."""
+    first, slash, _ = key.partition("/")
+    return first if slash else ""
 
 
 def listed(client: Any, folder: str, wanted: list[str]) -> dict[str, Entry] | None:
@@ -148,8 +140,9 @@ def listed(client: Any, folder: str, wanted: list[str]) -> dict[str, Entry] | No
     return found if len(found) < limit else None
 
 
-def _fresh(known: Known, there: Mapping[str, Entry]) -> set[str]:
-    return {key for key, (tag, _) in known.items() if key in there and there[key].version == tag}
+def _fresh(known: Known, there: Mapping[str, Entry]) -> Known:
+    """What is still as a listing shows it."""
+    return {key: value for key, value in known.items() if key in there and there[key].version == value[0]}
 
 
 def _folder(key: str) -> str:

@@ -12,12 +12,13 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError, PreconditionError
 from obstore.store import S3Store
 
-from d6tstore.backend import Entry
+from d6tstore.backend import Entry, length
 from d6tstore.errors import BackendError, NotFound
 from d6tstore_plugins.cloud.address import Address
 from d6tstore_plugins.cloud.aside import Aside
 from d6tstore_plugins.cloud.errors import code_of, mapped
-from d6tstore_plugins.cloud.session import PART, Session, part_of
+from d6tstore_plugins.cloud.parts import part_of
+from d6tstore_plugins.cloud.session import Session
 
 _RANGE = 16 << 20  # bytes; what is longer is fetched in such ranges, at once
 _DEADLINE = timedelta(minutes=5)
@@ -102,7 +103,7 @@ class RustClient:
                 return key, await self._got(key)
             return key, None
 
-        return {key: found for key, found in self._aside.run_all(map(one, keys)) if found is not None}
+        return {key: found for key, found in self._aside.run_all(one, keys) if found is not None}
 
     async def _got(self, key: str) -> tuple[bytes, str]:
         with self.mapping(key):
@@ -118,7 +119,7 @@ class RustClient:
             with self.mapping(key):
                 part[:] = await (await obstore.get_async(self._store, key, options=options)).bytes_async()
 
-        self._aside.run_all(map(one, range(0, len(view), _RANGE)))
+        self._aside.run_all(one, range(0, len(view), _RANGE))
 
     def put(self, key: str, data: bytes | Path, tell: Callable[[int], None] | None = None) -> str:
         """Store an object: all of it or nothing; `tell` hears of bytes that are on their way. Returns its tag."""
@@ -126,19 +127,15 @@ class RustClient:
 
     def put_many(self, items: Mapping[str, bytes]) -> None:
         """Store small objects, many at once."""
-        self._aside.run_all(self._put(key, data) for key, data in items.items())
+        self._aside.run_all(lambda item: self._put(*item), list(items.items()))
 
     async def _put(self, key: str, data: bytes | Path, tell: Callable[[int], None] | None = None) -> str:
         with self.mapping(key):
-            if isinstance(data, bytes) and len(data) <= PART:
-                done = await obstore.put_async(self._store, key, data, use_multipart=False)
-            else:
-                size = len(data) if isinstance(data, bytes) else data.stat().st_size
-                part = part_of(size)
-                given: Any = data if tell is None or isinstance(data, bytes) else _told(data, part, tell)
-                done = await obstore.put_async(self._store, key, given, chunk_size=part)
-                if tell is not None:
-                    tell(0)  # now all of it is there
+            part = part_of(length(data))  # what is no longer goes as one
+            given: Any = data if tell is None or isinstance(data, bytes) else _told(data, part, tell)
+            done = await obstore.put_async(self._store, key, given, chunk_size=part)
+            if tell is not None:
+                tell(0)  # now all of it is there
             return done["e_tag"] or ""
 
     def put_if(self, key: str, data: bytes, expected: str | None) -> str | None:
@@ -187,19 +184,14 @@ class RustClient:
                         raise
                     return None
 
-        return {found.key: found for found in self._aside.run_all(map(one, keys)) if found is not None}
+        return {found.key: found for found in self._aside.run_all(one, keys) if found is not None}
 
-    def list(self, folder: str, after: str | None = None) -> Iterator[Entry]:
-        """All below a folder (without a slash at its end); below the prefix if it is empty.
-
-        Args:
-            folder: that folder.
-            after: a key; only those that follow it, as bytes compare.
-        """
+    def list(self, folder: str) -> Iterator[Entry]:
+        """All below a folder (without a slash at its end); below the prefix if it is empty."""
         given: set[str] = set()
         try:
             with self.mapping():
-                stream: Any = obstore.list(self._store, folder or None, offset=after, chunk_size=1000)
+                stream: Any = obstore.list(self._store, folder or None, chunk_size=1000)
                 while batch := self._aside.run(_next(stream)):
                     found = [_entry(each) for each in batch]
                     given.update(entry.key for entry in found)
@@ -209,7 +201,7 @@ class RustClient:
                 raise
             from d6tstore_plugins.cloud.boto import BotoClient  # somebody made keys such as a//b, which boto3 lists
 
-            others = BotoClient(self._address, self._session, self._place).list(folder, after)
+            others = BotoClient(self._address, self._session, self._place).list(folder)
             yield from (entry for entry in others if entry.key not in given)
 
     def close(self) -> None:

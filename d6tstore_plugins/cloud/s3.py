@@ -16,7 +16,7 @@ from d6tstore.credentials import Credentials
 from d6tstore.errors import Denied, InvalidKey, UsageError
 from d6tstore.record import RECORDS, records_prefix
 from d6tstore_plugins.cloud.address import Address
-from d6tstore_plugins.cloud.index import FEW, INDEX, Index, by_top, listed
+from d6tstore_plugins.cloud.index import FEW, INDEX, Index, grouped, listed, top
 from d6tstore_plugins.cloud.lease import CLAIMS, Leases
 from d6tstore_plugins.cloud.ranged import ranged
 from d6tstore_plugins.cloud.rust import RustClient
@@ -24,8 +24,6 @@ from d6tstore_plugins.cloud.session import Session
 
 _rust: set[int] = set()  # processes, this one or its ancestors, that used the Rust client: its threads are not forked
 _SMALL = 1 << 20  # bytes; larger objects are written one by one, in parts that go at once
-
-
 _ABSENT = 1_000  # objects that a listing does not have and that are asked for one by one
 
 
@@ -117,7 +115,7 @@ class S3Backend(Backend):
         records = [check_key(key) for key in keys if key.startswith(RECORDS)]
         others = [check_key(key) for key in keys if not key.startswith(RECORDS)]
         found = {key: data for key, (data, _) in self._client.get_many(others).items()}
-        return {**found, **self._index.read(records)} if records else found
+        return found | self._index.read(records)
 
     def records(self, family: str) -> Iterator[tuple[str, bytes]]:
         """All records of a family, by way of their index."""
@@ -176,7 +174,7 @@ class S3Backend(Backend):
         """The entries of those that exist: one by one, or all below their first folder where they are many."""
         found: dict[str, Entry] = {}
         single: list[str] = []
-        for folder, group in by_top({check_key(key) for key in keys}).items():
+        for folder, group in grouped({check_key(key) for key in keys}, top).items():
             there = listed(self._client, folder, group) if folder else None
             if there is None:
                 single += group
@@ -201,7 +199,8 @@ class S3Backend(Backend):
 
     def clean(self, before: float) -> Sequence[str]:
         """Remove the parts of uploads that never ended, and claims that are over."""
-        removed = list(self._connected("boto3").abort_uploads(before))
+        with contextlib.closing(self._connected("boto3")) as client:
+            removed = list(client.abort_uploads(before))
         old = [entry.key for entry in self._client.list(CLAIMS.rstrip("/")) if entry.modified < before]
         if old:
             self._client.delete(old)

@@ -8,21 +8,8 @@ from d6tstore.credentials import Credentials
 from d6tstore.errors import BackendError, CredentialsError
 from d6tstore_plugins.cloud.address import Address
 
-PART = 8 << 20
-"""Bytes of a part of a large object."""
-_PARTS = 10_000  # of an object, at most
 _DEFAULT = "us-east-1"
 _STYLES = {True: "path", False: "virtual", None: "auto"}
-
-
-def part_of(size: int) -> int:
-    """Bytes of a part of an object of so many: more than usual where there would be too many parts.
-
-    Example:
-        >>> part_of(1 << 30), part_of(1 << 40)
-        (8388608, 109951163)
-    """
-    return max(PART, -(-size // _PARTS))
 
 
 class Service(NamedTuple):

@@ -17,8 +17,8 @@ from d6tstore import registry
 from d6tstore.credentials import Credentials
 from d6tstore.errors import BackendError, Denied, NotFound, PluginError, Unsupported
 from d6tstore.testing import BackendTests
-from d6tstore_plugins.cloud.entries import entry_of
 from d6tstore_plugins.cloud.filesystem import FilesystemBackend
+from d6tstore_plugins.cloud.filesystem_entries import entry_of
 
 SERVER = """
 import asyncio, asyncssh, os, sys

@@ -24,8 +24,8 @@ from d6tstore.errors import BackendError, CredentialsError, Denied, Held, NotFou
 from d6tstore.repository import Repository
 from d6tstore.store import Store
 from d6tstore_plugins.cloud.lease import LeaseWarning
+from d6tstore_plugins.cloud.parts import part_of
 from d6tstore_plugins.cloud.s3 import S3Backend
-from d6tstore_plugins.cloud.session import part_of
 
 INFO = {"who": "ann", "host": "here", "pid": "1"}
 DRIVERS = ["obstore", "boto3"]
