@@ -170,7 +170,8 @@ def copy(target: str, words: tuple[str, ...], replace: bool, yes: bool) -> None:
 
     tasks = tasks_of(words, needed=False)
     copies = current_store().copy_to(config.open(target), tasks or None, replace, dry_run=not yes)
-    _list("", [f"{each.id}: {each.problem or each.action}" for each in copies], "")
+    if len(copies):
+        _list("", [f"{each.id}: {each.problem or each.action}" for each in copies], "")
     more = not yes and any(each.action == COPIED for each in copies)
     click.echo(str(copies) + (". To copy them, pass --yes." if more else ""))
     if copies.problems:

@@ -127,12 +127,13 @@ class FilesystemBackend(Backend):
         except NotImplementedError as exc:
             raise Unsupported(f"{self!r} cannot do that ({exc or 'it is for reading'}). Use another place.") from exc
         except Exception as exc:
+            where = f"{self!r} ({key})" if key else repr(self)
             if is_denied(exc):
-                raise Denied(f"{self!r} ({key}): {exc}. Ask for the rights, or use other credentials.") from exc
+                raise Denied(f"{where}: {exc}. Ask for the rights, or use other credentials.") from exc
             absent = isinstance(exc, FileNotFoundError) and status_of(exc) in (None, 404, 410)
             if key and (absent or self._is_folder(key)):
                 raise NotFound(f"no object under {key!r} in {self!r}. Run its task again.") from exc
-            raise BackendError(f"{self!r} ({key}): {exc}. Is it there, and are its options right?") from exc
+            raise BackendError(f"{where}: {exc}. Is it there, and are its options right?") from exc
 
     def _is_folder(self, key: str) -> bool:
         with contextlib.suppress(Exception):  # whatever kind of file system it is
