@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from d6tstore import central, place, profiles, project, registry
+from d6tstore import central, profiles, project, registry
+from d6tstore.access import Access, Remote, opened
 from d6tstore.backend import Backend
 from d6tstore.errors import UsageError
-from d6tstore.profiles import Access
 from d6tstore.repository import Repository
 from d6tstore.secret import veiled
 from d6tstore.store import Store
-
-
-class SecretWarning(UserWarning):
-    """A URL holds a secret. It works, but does not belong there."""
 
 
 @veiled
@@ -62,10 +57,12 @@ def open(
             raise UsageError(f"backend {name!r}: {_kind(value)} is no place: give a folder or a URL.")
     project.folder()  # what is relative is relative to it
     profile_name = os.environ.get("D6TSTORE_PROFILE") or None if url is None else url
-    settings, further, access = {}, {}, Access("data" if url is None else str(url), {}, credentials, write_credentials)
+    settings, further, pipes = {}, {}, profiles.pipes()
+    access = Access("data" if url is None else str(url), {}, credentials, write_credentials)
     if isinstance(profile_name, str) and (url is None or _is_word(profile_name)):
         profile = profiles.load(profile_name).profile
         settings, further, access = profile.settings, profile.backends, profile.access
+        pipes |= profile.pipes
         if profile.central is not None:
             central.claim(Path(access.url))
         access = replace(
@@ -73,15 +70,16 @@ def open(
             credentials=credentials or access.credentials,
             write_credentials=write_credentials or access.write_credentials,
         )
-    known = {f.name for f in dataclasses.fields(Repository)} - {"default", "named"}
+    known = {f.name for f in dataclasses.fields(Repository)} - {"default", "named", "pipes"}
     settings |= {name: options.pop(name) for name in list(options) if name in known}
     _check(settings)
-    default = _backend(access, options)
-    named: dict[str, Backend] = {name: _backend(access, {}) for name, access in further.items()}
+    default = opened(access, options)
+    named: dict[str, Backend] = {name: opened(access, {}) for name, access in further.items()}
     for name, value in (backends or {}).items():
-        named[name] = value if isinstance(value, Backend) else _backend(Access(str(value)), {})
+        named[name] = value if isinstance(value, Backend) else opened(Access(str(value)), {})
     named.setdefault("memory", registry.open_backend("memory://"))
-    return Store(Repository(default, named, **settings))
+    remotes = {name: Remote(name, access) for name, access in pipes.items()}
+    return Store(Repository(default, named, pipes=remotes, **settings))
 
 
 def _kind(value: Any) -> str:
@@ -103,17 +101,3 @@ def _check(settings: dict[str, Any]) -> None:
         raise UsageError(f"root = {settings['root']!r} must be the folder of the project.")
     if "root" in settings:
         settings["root"] = Path(settings["root"]).resolve()
-
-
-def _backend(access: Access, options: dict[str, Any]) -> Backend:
-    """The backend of a place, opened with credentials that hold nothing of what the URL may have held."""
-    at = place.split(project.expanded(access.url))
-    access = replace(access, url=at.url)
-    place.refuse_secrets({**access.options, **options}, access.credentials or at.name)
-    if at.given:
-        # No source line, which the usual warning shows: it holds the secret.
-        message = f"the URL {at.url!r} came with a secret. {at.advice(access.credentials)}"
-        warnings.warn_explicit(message, SecretWarning, "<d6tstore>", 1, registry={})
-    options = {**access.options, **options}
-    opens = at.credentials(access.credentials, access.write_credentials, options)
-    return registry.open_backend(at.url, opens, **options)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from d6tstore.errors import NotInitialised
 
 if TYPE_CHECKING:
+    from d6tstore.access import Remote
     from d6tstore.attempt import Attempt
     from d6tstore.backend import Backend
     from d6tstore.store import Store
 
 _default: Store | None = None
 named: dict[str, Backend] = {}  # further backends of this process, for every store that `init` makes
+pipes: dict[str, Remote] = {}  # those that `pipes.init` opened in this process
 _store: ContextVar[Store | None] = ContextVar("d6tstore_store", default=None)
 attempt: ContextVar[Attempt | None] = ContextVar("d6tstore_attempt", default=None)
 

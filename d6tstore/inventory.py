@@ -9,9 +9,9 @@ import secrets
 from typing import NamedTuple
 
 from d6tstore import place, profiles, registry, vault
+from d6tstore.access import Access
 from d6tstore.credentials import PASSWORD, Credentials, variable_of
 from d6tstore.errors import CredentialsError, ProfileError
-from d6tstore.profiles import Access
 from d6tstore.record import ROOT
 from d6tstore.secret_words import is_field
 

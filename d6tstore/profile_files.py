@@ -20,10 +20,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Table(NamedTuple):
-    """The profiles of one file, as they stand there. `base` is the folder of relative paths; None: there is none."""
+    """The profiles and pipes of one file, as they stand there. `base`: the folder of relative paths, if there is one."""
 
     file: Path
     profiles: dict[str, dict[str, Any]]
+    pipes: dict[str, dict[str, Any]]
     base: Path | None
 
 
@@ -37,9 +38,9 @@ class Project(NamedTuple):
 def tables() -> Iterator[Table]:
     """Files that there are with their profiles, the strongest first. Raises ProfileError."""
     for file in project_files():
-        yield Table(file, _profiles(file), file.parent)
+        yield Table(file, *_sections(file), file.parent)
     if (users := user_file()) is not None and os.path.lexists(users):
-        yield Table(users, _profiles(users), None)
+        yield Table(users, *_sections(users), None)
 
 
 def user_file() -> Path | None:
@@ -113,18 +114,24 @@ def shown(key: str) -> str:
     return key if _PLAIN.fullmatch(key) else "a key that is no plain word (it is not shown)"
 
 
-def _profiles(file: Path) -> dict[str, dict[str, Any]]:
+def _sections(file: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The profiles and the pipes of a file."""
     section = _section(file)
-    unknown(section, ("profiles", "project"), file, "")
-    profiles = section.get("profiles", {})
-    if not isinstance(profiles, dict) or not all(isinstance(values, dict) for values in profiles.values()):
-        raise ProfileError(f"{file}: profiles must be tables. Write [profiles.NAME] and its keys below.")
-    for name in profiles:
+    unknown(section, ("profiles", "pipes", "project"), file, "")
+    return _named(section, "profiles", file), _named(section, "pipes", file)
+
+
+def _named(section: dict[str, Any], kind: str, file: Path) -> dict[str, dict[str, Any]]:
+    found = section.get(kind, {})
+    if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
+        raise ProfileError(f"{file}: {kind} must be tables. Write [{kind}.NAME] and its keys below.")
+    for name in found:
         if not NAME.fullmatch(name):
             raise ProfileError(
-                f"{file}: {shown(name)} cannot name a profile. A name is a letter, then up to 63 letters, digits, _, -."
+                f"{file}: {shown(name)} cannot name a {kind[:-1]}. A name is a letter, then up to 63 letters, digits, "
+                "_, -."
             )
-    return profiles
+    return found
 
 
 def _section(file: Path) -> dict[str, Any]:

@@ -5,34 +5,28 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from d6tstore import central, place, project
+from d6tstore.access import Access, PipeAccess
 from d6tstore.errors import ProfileError
 from d6tstore.profile_files import Table, files, shown, tables, unknown
 from d6tstore.registry import scheme
 from d6tstore.secret import veiled
 from d6tstore.secret_words import is_secret
 
+T = TypeVar("T", bound=msgspec.Struct)
+A = TypeVar("A", bound=Access)
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^${}]*))?\}|(\{))")
 _WORD = re.compile(r"[\w-]{1,64}")
 _SETTINGS = ("namespace", "check", "keep_versions", "trusted", "cache")
 _CHECKS = ("exists", "content", "code")
 _NAMES = ("credentials", "write_credentials")
-
-
-class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A place: URL, options of its backend, and names of the credentials that open it (and write to it)."""
-
-    url: str
-    options: dict[str, Any] = {}
-    credentials: str | None = None
-    write_credentials: str | None = None
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +47,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trusted: list[str] | None = None
     cache: int | str | None = None
     backends: dict[str, Access] = {}
-    pipes: dict[str, Access] = {}
+    pipes: dict[str, PipeAccess] = {}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -124,24 +118,62 @@ def load_all() -> list[Found]:
     return list(found.values())
 
 
+@veiled
+def pipes() -> dict[str, PipeAccess]:
+    """The pipes that files name for all profiles; those of the project go before those of the user.
+
+    Raises:
+        ProfileError: one of them, or a file, is not right.
+    """
+    found: dict[str, PipeAccess] = {}
+    for table in tables():
+        for name, values in table.pipes.items():
+            if name not in found:
+                where = f"pipes.{name}"
+                access = _converted(values, PipeAccess, table, where, name)
+                found[name] = replace(access, url=_full(access.url, table, f"{where}.url"))
+    return found
+
+
 def _profile(name: str, table: Table) -> Profile:
-    file, where, values = table.file, f"profiles.{name}", table.profiles[name]
-    for at, inner, _ in _tables(values, where):
+    where = f"profiles.{name}"
+    profile = _converted(table.profiles[name], Profile, table, where, name)
+    if problem := _problem(profile):
+        raise ProfileError(f"{table.file}: {where}: {problem}. Correct it.")
+    return _resolved(profile, table, where)
+
+
+def _converted(values: dict[str, Any], kind: type[T], table: Table, where: str, name: str) -> T:
+    """What a table of a file says, without secrets, with variables filled in."""
+    file = table.file
+    for at, inner, _ in _tables(values, where, kind):
         _refuse_misplaced(inner, file, at)
     _refuse_secrets(values, file, where, name, "stands in the file")
     values = _expanded(values, file, where)
     _refuse_secrets(values, file, where, name, "comes from an environment variable")
-    for at, inner, known in _tables(values, where):
+    for at, inner, known in _tables(values, where, kind):
         unknown(inner, known, file, at)
     try:
-        profile = msgspec.convert(values, Profile)
+        made = msgspec.convert(values, kind)
     except msgspec.ValidationError as exc:
         problem = str(exc)
     else:
-        problem = _problem(profile)
+        problem = _misnamed([made, *getattr(made, "backends", {}).values(), *getattr(made, "pipes", {}).values()])
     if problem:
         raise ProfileError(f"{file}: {where}: {problem}. Correct it.")
-    return _resolved(profile, table, where)
+    return made
+
+
+def _misnamed(places: Iterable[Any]) -> str:
+    """What no type says of names of credentials, of numbers and of pipes; empty if all is well."""
+    for access in places:
+        for kind in _NAMES:
+            name = getattr(access, kind)
+            if name is not None and place.shown_name(name) != name:
+                return f"{kind} must be the name of credentials, such as 'warehouse'; what stands there is not shown"
+        if (access.keep_versions or 0) < 0 if hasattr(access, "keep_versions") else False:
+            return "keep_versions must be 0 or more"
+    return ""
 
 
 def _problem(profile: Profile) -> str:
@@ -150,24 +182,19 @@ def _problem(profile: Profile) -> str:
         return "needs one of url (a folder or URL) and central (a folder where each project has its own)"
     if profile.check not in (None, *_CHECKS):
         return f"check must be one of {', '.join(_CHECKS)}"
-    if profile.keep_versions is not None and profile.keep_versions < 0:
-        return "keep_versions must be 0 or more"
-    for kind in _NAMES:
-        for access in (profile, *profile.backends.values(), *profile.pipes.values()):
-            name = getattr(access, kind)
-            if name is not None and place.shown_name(name) != name:
-                return f"{kind} must be the name of credentials, such as 'warehouse'; what stands there is not shown"
     return ""
 
 
-def _tables(values: dict[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
-    """The profile and the places inside of it, each with the keys that it may have."""
-    yield where, values, Profile.__struct_fields__
-    for kind in ("backends", "pipes"):
+def _tables(
+    values: dict[str, Any], where: str, outer: type[msgspec.Struct]
+) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
+    """What a file says and the places inside of it, each with the keys that it may have."""
+    yield where, values, outer.__struct_fields__
+    for kind, struct in (("backends", Access), ("pipes", PipeAccess)) if outer is Profile else ():
         inner = values.get(kind)
         for name, access in inner.items() if isinstance(inner, dict) else ():
             if isinstance(access, dict):
-                yield f"{where}.{kind}.{shown(name)}", access, Access.__struct_fields__
+                yield f"{where}.{kind}.{shown(name)}", access, struct.__struct_fields__
 
 
 def _refuse_misplaced(values: dict[str, Any], file: Path, where: str) -> None:
@@ -179,33 +206,37 @@ def _refuse_misplaced(values: dict[str, Any], file: Path, where: str) -> None:
 
 
 def _resolved(profile: Profile, table: Table, where: str) -> Profile:
-    """Folders as absolute paths: relative ones are relative to the file, if that is the project's."""
+    """Folders as absolute paths."""
 
-    def full(url: str, at: str) -> str:
-        if not url:
-            raise ProfileError(f"{table.file}: {where}.{at} is empty. Give a folder or URL.")
-        path = project.expanded(url)
-        if scheme(url) is not None or os.path.isabs(path) or PureWindowsPath(path).is_absolute():
-            return path
-        if table.base is None or path.startswith("~"):
-            raise ProfileError(
-                f"{table.file}: {where}.{at} is a relative folder, and nothing says to what, for this file is for all "
-                "projects. Write a full path or ~/..., or central = ... for a folder in which each project has its own."
-            )
-        return os.path.normpath(table.base / path)
-
-    def all_full(places: Mapping[str, Access], kind: str) -> dict[str, Access]:
-        return {n: replace(access, url=full(access.url, f"{kind}.{n}.url")) for n, access in places.items()}
+    def all_full(places: Mapping[str, A], kind: str) -> dict[str, A]:
+        return {
+            n: replace(access, url=_full(access.url, table, f"{where}.{kind}.{n}.url")) for n, access in places.items()
+        }
 
     if profile.central is not None and scheme(profile.central) is not None:
         raise ProfileError(f"{table.file}: {where}.central must be a folder. For a URL write url = ... per project.")
     return replace(
         profile,
-        url=None if profile.url is None else full(profile.url, "url"),
-        central=None if profile.central is None else full(profile.central, "central"),
+        url=None if profile.url is None else _full(profile.url, table, f"{where}.url"),
+        central=None if profile.central is None else _full(profile.central, table, f"{where}.central"),
         backends=all_full(profile.backends, "backends"),
         pipes=all_full(profile.pipes, "pipes"),
     )
+
+
+def _full(url: str, table: Table, at: str) -> str:
+    """A URL, or a folder as absolute path: a relative one is relative to the file, if that is the project's."""
+    if not url:
+        raise ProfileError(f"{table.file}: {at} is empty. Give a folder or URL.")
+    path = project.expanded(url)
+    if scheme(url) is not None or os.path.isabs(path) or PureWindowsPath(path).is_absolute():
+        return path
+    if table.base is None or path.startswith("~"):
+        raise ProfileError(
+            f"{table.file}: {at} is a relative folder, and nothing says to what, for this file is for all "
+            "projects. Write a full path or ~/..., or central = ... for a folder in which each project has its own."
+        )
+    return os.path.normpath(table.base / path)
 
 
 def _refuse_secrets(values: dict[str, Any], file: Path, where: str, name: str, whence: str) -> None:

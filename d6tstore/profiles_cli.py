@@ -12,7 +12,8 @@ from d6tstore.errors import CredentialsError, UsageError
 from d6tstore.shell import Commands, columns
 
 if TYPE_CHECKING:
-    from d6tstore.profiles import Access, Found
+    from d6tstore.access import Access
+    from d6tstore.profiles import Found
 
 
 @click.group(cls=Commands)

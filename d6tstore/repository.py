@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace as replace_record
 
-from d6tstore import cache, project, record
+from d6tstore import cache, context, project, record
+from d6tstore.access import Remote
 from d6tstore.backend import Backend, check_key
 from d6tstore.claiming import claimed
 from d6tstore.errors import BackendError, Collision, InvalidKey, RecordError, UsageError
@@ -39,7 +40,8 @@ class Repository:
         check: what decides that a result is stale, see `Task.check`.
         keep_versions: how many replaced results of a task are kept.
         root: the project: raw files are named relative to it.
-        trusted: origins whose pickles may be loaded.
+        trusted: names of pipes whose pickles may be loaded, beside those that say so themselves.
+        pipes: other sides of pipes by name: what was pulled without its objects comes from there.
         cache: how much room copies of remote objects may take on this machine, in bytes or as text ("20 GB"); 0
             keeps none.
         progress: is called with a `progress.Transfer` by transfers that take longer than a second.
@@ -52,6 +54,7 @@ class Repository:
     keep_versions: int = 2
     root: Path = field(default_factory=project.root)
     trusted: frozenset[str] = frozenset()
+    pipes: Mapping[str, Remote] = field(default_factory=dict)
     cache: int = cache.DEFAULT
     progress: Progress = Progress()  # noqa: RUF009 - it holds nothing
 
@@ -100,6 +103,15 @@ class Repository:
         for backend in (self.default, *self.named.values()):
             found.setdefault(backend if backend.holds_live else backend.url, backend)
         return list(found.values())
+
+    def remote(self, name: str | None) -> Remote | None:
+        """The other side of a pipe, if this store or this process knows one of that name."""
+        return None if name is None else context.pipes.get(name) or self.pipes.get(name)
+
+    def trusts(self, origin: str) -> bool:
+        """May what came from there run code here?"""
+        remote = self.remote(origin)
+        return origin in self.trusted or (remote is not None and remote.access.trusted)
 
     def family(self, task: Task) -> str:
         """Family of a task in this store."""

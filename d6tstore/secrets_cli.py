@@ -153,7 +153,7 @@ def test(name: str, write: bool) -> None:
       d6tstore credentials test postgresql://etl@db/prices
     """
     from d6tstore import inventory, registry
-    from d6tstore.profiles import Access
+    from d6tstore.access import Access
 
     if registry.scheme(name) is not None or any(mark in name for mark in "/\\="):
         chosen = [inventory.Use("place", Access(name))]

@@ -179,10 +179,10 @@ class Target:
     def _read(self, name: str, found: Record, part: Part, verify: bool) -> Any:
         output, declared = found.outputs[name], self.task.formats().get(name)
         format = kept_format(output.format, declared)
-        if format.runs_code and found.origin and found.origin not in self.repository.trusted:
+        if format.runs_code and found.origin and not self.repository.trusts(found.origin):
             raise Denied(
                 f"{self.task!r}: loading {output.format} runs code, and it came from {found.origin!r}, which is "
-                f"not trusted. If you trust it: d6tstore.init(..., trusted=[{found.origin!r}])."
+                f"not trusted. If you trust it: d6tstore pipe trust {found.origin}."
             )
         if part.as_ is None and declared is not None and format_name(declared) != output.format:
             part = part._replace(as_=getattr(format_of(declared), "frame", None) if hasattr(format, "frame") else None)

@@ -25,7 +25,7 @@ import rich.pretty
 
 import d6tstore
 from d6tstore import context, vault
-from d6tstore.config import SecretWarning
+from d6tstore.access import SecretWarning
 from d6tstore.credentials import Credentials
 from d6tstore.secret import Secret
 

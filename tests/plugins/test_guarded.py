@@ -10,7 +10,7 @@ import pytest
 
 import d6tstore
 from d6tstore import registry, vault
-from d6tstore.config import SecretWarning
+from d6tstore.access import SecretWarning
 from d6tstore.credentials import Credentials
 from d6tstore.errors import BackendError, CredentialsError, Denied, RunFailed
 from d6tstore.secret import Secret

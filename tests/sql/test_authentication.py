@@ -11,7 +11,7 @@ from postgres import GUARDED, PASSWORD, connect, free_port
 
 import d6tstore
 from d6tstore import registry
-from d6tstore.config import SecretWarning
+from d6tstore.access import SecretWarning
 from d6tstore.errors import BackendError, CredentialsError, Denied
 
 WRONG = "wr0ng-Gh7/x y"
