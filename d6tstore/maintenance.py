@@ -164,9 +164,25 @@ def _named(records: list[tuple[str, Record | RecordError]], dropped: set[str]) -
     return named, {id_of(key) for key, found in kept if isinstance(found, RecordError) or key not in _keys(found)}
 
 
-def is_object_of(key: str, found: Record) -> bool:
-    """Could an object be one of the task of a record? Where we write, it is."""
-    return _OBJECT.fullmatch(key) is not None and _task_of(key) == found.id
+def suspicion(key: str, found: Record, namespace: str) -> str:
+    """Why a record is not to be trusted with where it and its objects go; empty if it is."""
+    if found.key != key:
+        return f"it is that of {found.id}"
+    if not found.write_id.isalnum():
+        return f"its write id is {found.write_id!r}"
+    if found.hash != record.task_hash(plain_family(found.family, namespace), found.params):
+        return "its parameters are not those of its id"
+    for output in found.outputs.values():
+        if _OBJECT.fullmatch(output.key) is None or _task_of(output.key) != found.id:
+            return f"object {output.key!r} is none of its task"
+        if output.bytes < 0:
+            return f"object {output.key!r} has {output.bytes} bytes"
+    return ""
+
+
+def plain_family(family: str, namespace: str) -> str:
+    """A family as its class is called."""
+    return family.removeprefix(f"{namespace}.") if namespace else family
 
 
 def _dismissable(key: str, found: Record | RecordError) -> bool:

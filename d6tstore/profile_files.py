@@ -20,7 +20,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Table(NamedTuple):
-    """The profiles and pipes of one file, as they stand there. `base`: the folder of relative paths, if there is one."""
+    """The profiles and pipes of one file, as they stand there. `base` is the folder of relative paths, or None."""
 
     file: Path
     profiles: dict[str, dict[str, Any]]

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
-from d6tstore import project
+from d6tstore import conversion, project
 from d6tstore.errors import RecordError
 
 VERSION = 1
@@ -171,6 +171,17 @@ def nearest(params: Mapping[str, Any], records: Iterable[Record]) -> tuple[Recor
     if found is None:
         return None
     return found, ", ".join(f"{n}={found.params[n]!r}" if n in found.params else f"no {n}" for n in differing(found))
+
+
+def task_hash(family: str, params: dict[str, Any]) -> str:
+    """The hash of a task, its identity within its store.
+
+    Args:
+        family: of its class, without a namespace.
+        params: significant parameters as JSON values.
+    """
+    # The family counts, so that families that differ only in case stay apart on file systems that fold case.
+    return blake3(family.encode() + b"\0" + conversion.encode(params)).hexdigest(length=8)
 
 
 def record_key(family: str, hash: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace as replace_record
 
-from d6tstore import cache, context, project, record
+from d6tstore import cache, context, history, project, record
 from d6tstore.access import Remote
 from d6tstore.backend import Backend, check_key
 from d6tstore.claiming import claimed
@@ -204,7 +204,7 @@ class Repository:
     def history(self, task: Task) -> list[Record]:
         """Replaced records of a task that are kept, newest first; damaged ones are left out."""
         found = []
-        for _, kept in _versions(self.backend(task), self.family(task), task.hash):
+        for _, kept in history.versions(self.backend(task), self.family(task), task.hash):
             with contextlib.suppress(RecordError, Collision):
                 found.append(self.checked(kept, task))
         return found
@@ -225,7 +225,7 @@ class Repository:
         backend.publish(new, None if previous is None else replace_record(previous, replaced=record.now()))
         if previous is not None:
             with contextlib.suppress(BackendError):  # the result is out: what is left goes with the next one
-                self.trim(new, backend)
+                history.trim(backend, new, self.keep_versions)
         return new
 
     def settle(self, written: Iterable[Task]) -> None:
@@ -256,18 +256,8 @@ class Repository:
         backend.publish(new, None if current is None else replace_record(current, replaced=record.now()))
         with contextlib.suppress(BackendError):  # the result is out: what is left goes with the next one
             backend.delete(kept.history_key)
-            self.trim(new, backend)
+            history.trim(backend, new, self.keep_versions)
         return new
-
-    def trim(self, new: Record, backend: Backend, replaced: str = "") -> None:
-        """Forget the oldest kept versions beyond `keep_versions`; that with the write id `replaced` is the newest."""
-        order = {id: i for i, id in enumerate(new.ancestors)}  # exact, whatever the clocks of the writers say
-        order[replaced] = -1
-        versions = _versions(backend, new.family, new.hash)
-        kept = [old for key, old in versions if old.restorable and old.history_key == key]
-        kept.sort(key=lambda old: order.get(old.write_id, ANCESTORS))
-        for old in kept[self.keep_versions :]:
-            backend.delete(old.history_key)
 
     def invalidate(self, task: Task) -> bool:
         """Forget the result, so that the next run computes it anew; False if there was none.
@@ -291,16 +281,6 @@ class Repository:
             backend.write(dismissed.history_key, record.encode(dismissed))
         backend.delete(record.record_key(self.family(task), task.hash))
         return known
-
-
-def _versions(backend: Backend, family: str, hash: str) -> list[tuple[str, Record]]:
-    """Replaced records of a task with their keys, newest first; those that cannot be read are left out."""
-    keys = [entry.key for entry in backend.list(record.history_prefix(family, hash))]
-    found = []
-    for key, data in backend.read_many(keys).items():
-        with contextlib.suppress(RecordError):
-            found.append((key, record.decode(data, key)))
-    return sorted(found, key=lambda pair: pair[1].replaced, reverse=True)
 
 
 def _text(value: Any) -> str:

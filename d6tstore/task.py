@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, dataclass_transform
 
-from blake3 import blake3
-
-from d6tstore import context, conversion, parameters
+from d6tstore import context, conversion, parameters, record
 from d6tstore.declaration import all_parameters, own_parameters
 from d6tstore.errors import FrozenError, GraphError, ParameterError, SaveError
 from d6tstore.parameters import MISSING, Field
@@ -175,9 +173,7 @@ class Task:
     @classmethod
     def hash_of(cls, values: dict[str, Any]) -> str:
         """The `hash` of the task with these significant parameters (JSON values)."""
-        # The family counts, so that families that differ only in case stay apart on file systems that fold case.
-        data = cls.family.encode() + b"\0" + conversion.encode(values)
-        return blake3(data).hexdigest(length=8)
+        return record.task_hash(cls.family, values)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Task):

@@ -91,24 +91,35 @@ class Transfers(NamedTuple):
         return file
 
     def _copy(self, backend: Backend, output: Output, file: BinaryIO, check: Check) -> None:
-        """Hash and write one chunk while the next one comes; chunks are as large as come in half a second."""
-        hasher, tell = content.Hasher(), self.progress.meter("down", output.key, output.bytes)
+        copy(backend, output, file, check, self.progress.meter("down", output.key, output.bytes))
 
-        def take(chunk: bytes) -> None:
-            hasher.update(chunk)
-            file.write(chunk)
-            if tell is not None:
-                tell(len(chunk))
 
-        size, begun = _FIRST, time.monotonic()
-        with backend.open_read(output.key) as source, ThreadPoolExecutor(1, "d6tstore-fetch") as pool:
-            waiting: Future[Any] | None = None
-            while chunk := source.read(size):
-                took, begun = time.monotonic() - begun, time.monotonic()
-                size = min(2 * size, _MOST) if took < _PAUSE else max(size // 2, SMALL)
-                if waiting is not None:
-                    waiting.result()
-                waiting = pool.submit(take, chunk)
+def copy(
+    backend: Backend, output: Output, file: BinaryIO, check: Check, tell: Callable[[int], None] | None = None
+) -> None:
+    """Write all of an object to a file. Arguments and errors as for `Transfers.fetch`; `tell` hears of each step.
+
+    One chunk is hashed and written while the next one comes; chunks are as large as come in half a second. Of an
+    object that is longer than it says not much more than that is read.
+    """
+    hasher = content.Hasher()
+
+    def take(chunk: bytes) -> None:
+        hasher.update(chunk)
+        file.write(chunk)
+        if tell is not None:
+            tell(len(chunk))
+
+    size, begun, left = _FIRST, time.monotonic(), output.bytes
+    with backend.open_read(output.key) as source, ThreadPoolExecutor(1, "d6tstore-fetch") as pool:
+        waiting: Future[Any] | None = None
+        while left >= 0 and (chunk := source.read(size)):
+            took, begun = time.monotonic() - begun, time.monotonic()
+            size = min(2 * size, _MOST) if took < _PAUSE else max(size // 2, SMALL)
+            left -= len(chunk)
             if waiting is not None:
                 waiting.result()
-        check(file.tell(), hasher.digest)
+            waiting = pool.submit(take, chunk)
+        if waiting is not None:
+            waiting.result()
+    check(file.tell(), hasher.digest)

@@ -309,15 +309,15 @@ def test_what_is_computed_there_meanwhile_is_kept(opened, monkeypatch):
 def test_what_is_replaced_here_meanwhile_is_read_again(opened, monkeypatch):
     here, there = opened("file", "here"), opened("file", "there")
     here.run(Prices())
-    backend, open_read, begun = here.repository.default, here.repository.default.open_read, []
+    backend, read, begun = here.repository.default, here.repository.default.read, []
 
     def racing(key):
         if not begun:
             begun.append(here.run(Prices(), force=True))
             backend.delete(key)
-        return open_read(key)
+        return read(key)
 
-    monkeypatch.setattr(backend, "open_read", racing)
+    monkeypatch.setattr(backend, "read", racing)
     (done,) = here.copy_to(there)
     assert begun and done.action == "copied", done
     assert there.history(Prices())[0].write_id == here.history(Prices())[0].write_id
