@@ -22,7 +22,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from d6tstore import context, db, errors, tasks
+from d6tstore import context, db, errors, pipes, tasks
 from d6tstore.parameters import (
     BoolParameter,
     ChoiceParameter,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from d6tstore.backend import Backend, TableBackend
     from d6tstore.config import open
     from d6tstore.explain import Explanation
+    from d6tstore.externals import external
     from d6tstore.format import Format, PathFormat, TableFormat
     from d6tstore.plan import Plan, State
     from d6tstore.record import Record
@@ -60,13 +61,14 @@ __all__ = [
     "Backend", "BoolParameter", "ChoiceParameter", "DateParameter", "DatetimeParameter", "DictParameter",
     "EnumParameter", "Explanation", "FloatParameter", "Format", "IntParameter", "ListParameter", "Parameter",
     "PathFormat", "PathParameter", "Plan", "Record", "Report", "State", "Store", "StrParameter", "TableBackend",
-    "TableFormat", "Target", "Task", "TupleParameter", "accept", "compare", "db", "errors", "gc", "grid", "init",
-    "invalidate_all", "invalidate_downstream", "invalidate_orphans", "invalidate_upstream", "open", "preview",
+    "TableFormat", "Target", "Task", "TupleParameter", "accept", "compare", "db", "errors", "external", "gc", "grid",
+    "init", "invalidate_all", "invalidate_downstream", "invalidate_orphans", "invalidate_upstream", "open", "pipes", "preview",
     "requires", "run", "sql", "tasks", "use", "verify", "why",
 ]  # fmt: skip
 
 _LAZY = {
     "Backend": "backend", "TableBackend": "backend", "Explanation": "explain", "Format": "format",
+    "external": "externals",
     "PathFormat": "format", "TableFormat": "format", "Plan": "plan", "State": "plan", "Record": "record",
     "Report": "report", "Store": "store", "open": "config", "Target": "target",
 }  # fmt: skip
@@ -101,7 +103,8 @@ def init(url: Any = None, **options: Any) -> Store:
     try:
         chosen = config.open(url, **options)
         named = chosen.repository.named  # by `backends=` or a profile: those go before what `db.init` chose
-        chosen = chosen.naming({name: backend for name, backend in context.named.items() if name not in named})
+        further = {name: backend for name, backend in context.named.items() if name not in named}
+        chosen = chosen.naming(further, context.pipes)
     finally:
         del url, options  # a traceback with locals would show a secret that stands in them
     context.set_default(chosen)

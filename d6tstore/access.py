@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -11,6 +14,8 @@ from msgspec.structs import replace
 
 from d6tstore import place, project, registry
 from d6tstore.backend import Backend
+from d6tstore.errors import UsageError
+from d6tstore.secret import veiled
 
 
 class SecretWarning(UserWarning):
@@ -94,3 +99,66 @@ class Remote:
 
     def __repr__(self) -> str:
         return f"Remote({self.name!r}, {self.access.url!r})"
+
+
+@veiled
+def defined(name: str, url: Any, settings: Mapping[str, Any], kind: str, known: Mapping[str, Remote]) -> Remote:
+    """A pipe as somebody defines it in code.
+
+    Args:
+        name: of the pipe.
+        url: of the other side; None is that of the pipe of this name that is known.
+        settings: fields of `PipeAccess`; all others are options of the backend.
+        kind: of the pipe.
+        known: pipes by name.
+
+    Raises:
+        UsageError: the name is none, the pipe is not known, or a setting is wrong.
+        PluginError, BackendError, CredentialsError: as `opened`.
+    """
+    if not isinstance(name, str) or not project.NAME.fullmatch(name):
+        raise UsageError(
+            f"{place.displayed(str(name))} cannot name a pipe. A name is a letter, then up to 63 letters, digits, "
+            "_ and -."
+        )
+    if url is None:
+        before = chosen(known, name).access
+        if before.kind != kind:
+            raise UsageError(f"the pipe {name!r} is one of {before.kind}. Use get_pipe({name!r}).")
+    elif not isinstance(url, str | Path) or not str(url):
+        raise UsageError(f"the pipe {name!r} needs a folder or URL, not a {type(url).__name__}.")
+    else:
+        before = PipeAccess(_full(str(url)), kind=kind)  # type: ignore[arg-type]
+    fields = {key: value for key, value in settings.items() if key in PipeAccess.__struct_fields__}
+    options = {key: value for key, value in settings.items() if key not in fields}
+    try:
+        given = msgspec.convert({**msgspec.to_builtins(before), **fields, "kind": kind}, PipeAccess)
+    except msgspec.ValidationError as exc:
+        raise UsageError(f"the pipe {name!r}: {exc}. Correct that setting.") from None
+    backend = opened(given, options)
+    shown = place.split(project.expanded(given.url)).url
+    return Remote(name, replace(given, url=shown, options={**given.options, **options}), backend)
+
+
+def chosen(known: Mapping[str, Remote], name: str | None) -> Remote:
+    """The pipe of a name; None is the only one. Raises UsageError."""
+    there = f"There are {', '.join(sorted(known))}." if known else "There is none."
+    if name is None:
+        if len(known) == 1:
+            return next(iter(known.values()))
+        raise UsageError(f"which pipe? {there} Name one, or define it: d6tstore pipe add NAME URL.")
+    try:
+        return known[name]
+    except (KeyError, TypeError):
+        near = difflib.get_close_matches(str(name), known, 1)
+        hint = f", did you mean {near[0]!r}?" if near else "."
+        raise UsageError(
+            f"there is no pipe {place.displayed(str(name))}{hint} {there} Define it: d6tstore pipe add NAME URL, or "
+            "d6tstore.pipes.init(name, url=...)."
+        ) from None
+
+
+def _full(url: str) -> str:
+    """A URL; a folder as absolute path."""
+    path = project.expanded(url)
+    return path if registry.scheme(path) is not None else os.path.abspath(path)

@@ -243,6 +243,7 @@ class Attempt:
             shape=self.shape,
             files=self.files,
             outputs={name: self.saved[name] for name in self.formats},
+            backend=task.backend or "",
             metrics=self.metrics,
             seconds=round(time.perf_counter() - self.started, 6),
             author=project.author(),

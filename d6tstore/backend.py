@@ -172,6 +172,7 @@ class Backend(ABC):
         """Write only if the version under the key is `expected` (None: nothing is there).
 
         Raises:
+            Changed: it is another one.
             Unsupported: this backend cannot; the default.
         """
         raise Unsupported(f"{self!r} cannot write conditionally. Use a backend that can, or write().")

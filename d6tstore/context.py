@@ -33,9 +33,9 @@ def set_default(store: Store | None) -> None:
 
 
 def rename() -> None:
-    """Give the default store what is in `named`."""
+    """Give the default store what is in `named` and `pipes`."""
     if _default is not None:
-        set_default(_default.naming(named))
+        set_default(_default.naming(named, pipes))
 
 
 def current() -> Store:

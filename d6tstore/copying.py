@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from d6tstore import history, record
 from d6tstore.backend import Backend, Entry
 from d6tstore.claiming import claimed
+from d6tstore.comparing import places
 from d6tstore.errors import (
     BackendError,
     D6tstoreError,
@@ -21,8 +22,9 @@ from d6tstore.errors import (
     RecordError,
     UsageError,
 )
+from d6tstore.keys import id_of, suspicion
 from d6tstore.loading import Stored
-from d6tstore.maintenance import all_records, id_of, suspicion
+from d6tstore.maintenance import all_records
 from d6tstore.moving import Route
 from d6tstore.record import Output, Record
 from d6tstore.report import ABSENT, COPIED, DIFFERENT, FAILED, LIVE, NEWER, SAME, Copies, Copy
@@ -44,7 +46,7 @@ def copy(source: Repository, target: Repository, ids: set[str] | None, replacing
         dry_run: only tell.
     """
     copies, seen, found = Copies(dry_run=dry_run), set[str](), []
-    for name, backend in _places(source):
+    for name, backend in places(source).items():
         records = {
             key: old for key, old in all_records(backend, source, record.RECORDS) if ids is None or id_of(key) in ids
         }
@@ -61,15 +63,6 @@ def copy(source: Repository, target: Repository, ids: set[str] | None, replacing
     for between, records in found:
         copies.results += between.copy_all(records, dry_run)
     return copies
-
-
-def _places(repository: Repository) -> Iterator[tuple[str, Backend]]:
-    """Backends by name, each once, the default first (empty); without `memory`, which each store has for itself."""
-    left = repository.backends()
-    for name, backend in [("", repository.default), *repository.named.items()]:
-        if name != "memory" and backend in left:
-            left.remove(backend)
-            yield name, backend
 
 
 def _same(one: Backend, other: Backend) -> bool:

@@ -18,11 +18,11 @@ from d6tstore import project
 from d6tstore.attempt import Attempt
 from d6tstore.errors import D6tstoreError, ExternalAbsent, RecordError, UsageError, WorkerError
 from d6tstore.fingerprint import Fingerprint, changed
-from d6tstore.plan import ABSENT, CUT_OFF, FORCED, MISSING, NEVER_RUN, UPSTREAM, Node, Plan, State
+from d6tstore.plan import CUT_OFF, FORCED, MISSING, NEVER_RUN, UPSTREAM, Node, Plan, State
 from d6tstore.record import Record
 from d6tstore.report import Outcome, Report
 from d6tstore.repository import Repository
-from d6tstore.staleness import Code, stale
+from d6tstore.staleness import Code, absent, stale
 from d6tstore.task import Task
 
 log = logging.getLogger("d6tstore")
@@ -183,8 +183,9 @@ class Run:
             self._fail(id, Outcome(graph.tasks[id], "failed", "cannot be planned", error=error))
             return
         if node.state is State.EXTERNAL or (node.task.external and node.reason == MISSING):
-            absent = ExternalAbsent(f"{node.task!r} is external and its result is not here: {ABSENT}.")
-            self._fail(id, Outcome(node.task, "failed", node.reason, error=absent))
+            how = absent(plan.repository, node.task)
+            missing = ExternalAbsent(f"{node.task!r} is external and its result is not here: {how}.")
+            self._fail(id, Outcome(node.task, "failed", node.reason, error=missing))
         elif plan.settled(id) and node.restore is None:
             self._settle(id, node.record, Outcome(node.task, "reused", node.reason, record=node.record))
         elif node.restore is None and (lacking := self._lacking(id)):
@@ -209,7 +210,7 @@ class Run:
     def _lacking(self, id: str) -> list[str]:
         """Inputs of which the record is here, but not the object."""
         nodes, inputs = self.plan.nodes, self.plan.graph.inputs[id]
-        return [i for i in inputs if i in self._blocking or nodes[i].state is State.EVICTED]
+        return [i for i in inputs if i in self._blocking or (nodes[i].state is State.EVICTED and not nodes[i].pipe)]
 
     def _fetch(self, id: str, lacking: list[str]) -> None:
         """Compute evicted inputs again before the task that loads them."""

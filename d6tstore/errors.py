@@ -20,6 +20,7 @@ A message names the object, the rule that it broke and the cure.
     │   ├── Denied              the place refuses; never reported as NotFound (also a PermissionError)
     │   ├── InvalidKey          a key that would leave the root
     │   ├── Held                somebody else is computing this; `.info` says who
+    │   ├── Changed             somebody else wrote it since it was read
     │   └── Unsupported         this backend cannot do that
     ├── ResultError             a result
     │   ├── NeverRun            there is none yet
@@ -27,7 +28,9 @@ A message names the object, the rule that it broke and the cure.
     │   ├── Damaged             its object is not what its record says
     │   ├── RecordError         its record cannot be read
     │   ├── Collision           another task has the same id
+    │   ├── Conflict            results were changed on both sides of a pipe; `.ids` says which
     │   └── ExternalAbsent      somebody else's result is not here
+    ├── ExchangeFailed          results did not go through a pipe; `.exchange` has all
     ├── CredentialsError        a secret: none there, not kept, or the keyring fails
     ├── ForeignError            an exception of a library as text, for its frames hold secrets; only ever a cause
     ├── PluginError             a backend or format that is not installed, broken, or claimed twice
@@ -114,6 +117,10 @@ class Held(BackendError):
     info: dict[str, str]
 
 
+class Changed(BackendError):
+    """Somebody else wrote it since it was read."""
+
+
 class Unsupported(BackendError):
     """This backend cannot do that."""
 
@@ -144,8 +151,20 @@ class Collision(ResultError):
     """Two tasks with different parameters have the same id."""
 
 
+class Conflict(ResultError):
+    """Results were changed on both sides of a pipe; `ids` are those of their tasks."""
+
+    ids: list[str]
+
+
 class ExternalAbsent(ResultError):
     """The result of an external task is not here."""
+
+
+class ExchangeFailed(D6tstoreError):
+    """Some results did not go through a pipe, all others did; `exchange` has all."""
+
+    exchange: Any
 
 
 class CredentialsError(D6tstoreError):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from d6tstore.record import Record
-from d6tstore.repository import Repository
-from d6tstore.task import Task
+
+if TYPE_CHECKING:
+    from d6tstore.repository import Repository
+    from d6tstore.task import Task
 
 
 def shown(repository: Repository, task: Task, record: Record | None) -> dict[str, Any] | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from d6tstore import record
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.errors import BackendError, Damaged, FormatError, Held, InvalidKey, NeverRun, NotFound, RecordError
 from d6tstore.graph import Graph
+from d6tstore.keys import id_of, is_object, is_record, task_of
 from d6tstore.loading import Stored
 from d6tstore.project import author
 from d6tstore.record import Record
@@ -24,10 +25,8 @@ GRACE = 24 * 3600.0
 """Seconds for which an object without a record is spared: its task may still be running."""
 
 _HISTORY = f"{record.ROOT}history/"
-
-# What we wrote has such a key. All else below the root is somebody else's: never read, never removed.
-_OBJECT = re.compile(r"([^/]+)/(?:[^/]*-)?([0-9a-f]{16})/[^/]+-[0-9a-f]{16}[^/]*")
-_RECORD = re.compile(r"([^/]+)/([0-9a-f]{16})(?:/[0-9a-f]{16})?\.json")
+_GONE = "missing"
+_LARGEST = 16 << 20  # bytes of a record
 
 
 @dataclass(repr=False)
@@ -55,9 +54,31 @@ class Problem(NamedTuple):
     problem: str
 
 
+def record_bytes(
+    backend: Backend, repository: Repository, keys: Iterable[str] | None = None
+) -> Iterator[tuple[str, bytes | RecordError]]:
+    """The bytes of current records by key, those of the store's namespace only.
+
+    Args:
+        backend: one of the store's.
+        repository: of the store.
+        keys: which; None is all.
+    """
+    if keys is None:
+        listed, keys = backend.list(record.RECORDS), []
+        for entry in listed:
+            if not is_record(entry.key[len(record.RECORDS) :], repository.namespace):
+                continue
+            if entry.size > _LARGEST:
+                yield entry.key, RecordError(f"record {entry.key!r} has {entry.size:,} bytes: it is none of ours.")
+            else:
+                keys.append(entry.key)
+    yield from backend.read_many(list(keys)).items()
+
+
 def all_records(backend: Backend, repository: Repository, prefix: str) -> list[tuple[str, Record | RecordError]]:
     """Records under a prefix, those of the store's namespace only."""
-    keys = [e.key for e in backend.list(prefix) if _ours(_RECORD, e.key[len(prefix) :], repository)]
+    keys = [e.key for e in backend.list(prefix) if is_record(e.key[len(prefix) :], repository.namespace)]
     return _decoded(backend, keys)
 
 
@@ -73,11 +94,6 @@ def _decoded(backend: Backend, keys: list[str]) -> list[tuple[str, Record | Reco
         except InvalidKey as exc:
             found.append((key, RecordError(f"record {key!r} is damaged: {exc}")))
     return found
-
-
-def _ours(shape: re.Pattern[str], key: str, repository: Repository) -> bool:
-    found = shape.fullmatch(key)
-    return found is not None and found[1].rpartition(".")[0] == repository.namespace
 
 
 def forget(repository: Repository, keep: set[str]) -> list[str]:
@@ -142,14 +158,14 @@ def collect(repository: Repository, dry_run: bool, older_than: float) -> Garbage
 
 def _collect(repository: Repository, backend: Backend, before: float, garbage: Garbage) -> None:
     # Objects are listed before records: what is written meanwhile is not listed, what is published is spared.
-    objects = [e for e in backend.list() if _ours(_OBJECT, e.key, repository) and e.modified < before]
+    objects = [e for e in backend.list() if is_object(e.key, repository.namespace) and e.modified < before]
     history = {e.key: e for e in backend.list(_HISTORY)}
     records = all_records(backend, repository, record.RECORDS) + all_records(backend, repository, _HISTORY)
     dropped = {key for key, found in records if _dismissable(key, found)}
     named, unreadable = _named(records, dropped)
     unwanted: dict[str, list[Entry]] = {}
     for entry in objects:
-        if entry.key not in named and (task := _task_of(entry.key)) not in unreadable:
+        if entry.key not in named and (task := task_of(entry.key)) not in unreadable:
             unwanted.setdefault(task, []).append(entry)
     for key in dropped & history.keys():
         unwanted.setdefault(id_of(key), []).append(history[key])
@@ -164,27 +180,6 @@ def _named(records: list[tuple[str, Record | RecordError]], dropped: set[str]) -
     return named, {id_of(key) for key, found in kept if isinstance(found, RecordError) or key not in _keys(found)}
 
 
-def suspicion(key: str, found: Record, namespace: str) -> str:
-    """Why a record is not to be trusted with where it and its objects go; empty if it is."""
-    if found.key != key:
-        return f"it is that of {found.id}"
-    if not found.write_id.isalnum():
-        return f"its write id is {found.write_id!r}"
-    if found.hash != record.task_hash(plain_family(found.family, namespace), found.params):
-        return "its parameters are not those of its id"
-    for output in found.outputs.values():
-        if _OBJECT.fullmatch(output.key) is None or _task_of(output.key) != found.id:
-            return f"object {output.key!r} is none of its task"
-        if output.bytes < 0:
-            return f"object {output.key!r} has {output.bytes} bytes"
-    return ""
-
-
-def plain_family(family: str, namespace: str) -> str:
-    """A family as its class is called."""
-    return family.removeprefix(f"{namespace}.") if namespace else family
-
-
 def _dismissable(key: str, found: Record | RecordError) -> bool:
     """A kept version that the user dismissed. One that we cannot read may be a newer d6tstore's: it stays."""
     return key.startswith(_HISTORY) and isinstance(found, Record) and not found.restorable
@@ -193,18 +188,6 @@ def _dismissable(key: str, found: Record | RecordError) -> bool:
 def _keys(found: Record) -> tuple[str, str]:
     """Where a record belongs; elsewhere it is a copy that somebody made."""
     return found.key, found.history_key
-
-
-def id_of(key: str) -> str:
-    """`family-hash` of a record's key."""
-    family, hash = key.split("/")[2:4]
-    return f"{family}-{hash.removesuffix('.json')}"
-
-
-def _task_of(key: str) -> str:
-    """`family-hash` of an object's key."""
-    family, _, rest = key.partition("/")
-    return f"{family}-{rest.partition('/')[0].rpartition('-')[2]}"
 
 
 def _remove(repository: Repository, backend: Backend, task: str, entries: list[Entry], garbage: Garbage) -> None:
@@ -244,16 +227,18 @@ def verify(repository: Repository, graph: Graph | None) -> list[Problem]:
                 what = str(found) if isinstance(found, RecordError) else f"is the record of {found.id}"
                 problems.append(Problem(id, key, what))
                 continue
-            seen = ((o.key, _problem(Stored(id, backend, o, transfers))) for o in found.outputs.values())
-            problems += [Problem(id, at, problem) for at, problem in seen if problem]
+            seen = ((o.key, problem_of(Stored(id, backend, o, transfers))) for o in found.outputs.values())
+            elsewhere = repository.remote(found.origin) is not None  # it comes when it is loaded
+            problems += [Problem(id, at, why) for at, why in seen if why and not (elsewhere and why == _GONE)]
     return problems
 
 
-def _problem(stored: Stored) -> str | None:
+def problem_of(stored: Stored) -> str | None:
+    """What is wrong with an object; None if it is what its record says."""
     try:
         stored.verify()
     except NotFound:
-        return "missing"
+        return _GONE
     except Damaged as exc:
         return exc.problem
     except (BackendError, FormatError) as exc:

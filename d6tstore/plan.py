@@ -13,7 +13,7 @@ from d6tstore.graph import Graph
 from d6tstore.record import Record, combine
 from d6tstore.registry import format_of
 from d6tstore.repository import Repository
-from d6tstore.staleness import Code, derived_content, stale
+from d6tstore.staleness import Code, absent, derived_content, stale
 from d6tstore.task import Task
 
 UPSTREAM = "upstream will run"
@@ -21,7 +21,6 @@ CUT_OFF = "cut off: its inputs came out the same"
 MISSING = "output missing"
 FORCED = "forced"
 NEVER_RUN = "never run"
-ABSENT = "pull it from the pipe that shares it, or run it where its code is"
 
 
 class State(enum.StrEnum):
@@ -43,6 +42,7 @@ class Node:
         record: the current record, if there is a readable one.
         content: what those downstream depend on; None as long as that is open.
         restore: a kept version that will become current, without running.
+        pipe: name of the pipe from which its objects come when they are loaded; empty if they are here, or nowhere.
     """
 
     task: Task
@@ -51,6 +51,7 @@ class Node:
     record: Record | None = None
     content: str | None = None
     restore: Record | None = None
+    pipe: str = ""
 
     @property
     def will_run(self) -> bool:
@@ -93,7 +94,8 @@ class Plan:
         evicted = False
         for id in reversed(self.graph.tasks):
             node = self.nodes[id]
-            if (node.will_run and node.reason != UPSTREAM) or (node.state is State.EVICTED and id in self.needed):
+            gone = node.state is State.EVICTED and not node.pipe
+            if (node.will_run and node.reason != UPSTREAM) or (gone and id in self.needed):
                 self.needed.update(self.graph.inputs[id])
                 evicted |= any(self.nodes[i].state is State.EVICTED for i in self.graph.inputs[id])
         return evicted and len(self.needed) > before
@@ -119,15 +121,19 @@ class Plan:
                 fits = f"{reason}; the version of {kept.time[:19]} fits"
                 return Node(task, State.COMPLETE, fits, found, kept.content, kept)
             return Node(task, State.PENDING, reason, found)
-        if id in self._absent and id in self.needed:
+        gone = id in self._absent
+        remote = self.repository.remote(found.origin) if gone else None
+        if gone and remote is None and id in self.needed:
             return Node(task, State.EVICTED if task.external else State.PENDING, MISSING, found)
         if unknown:
             return Node(task, State.PENDING, UPSTREAM, found)
-        return Node(task, State.EVICTED if id in self._absent else State.COMPLETE, "", found, found.content)
+        if remote is not None:
+            return Node(task, State.EVICTED, f"in {remote.name}", found, found.content, pipe=remote.name)
+        return Node(task, State.EVICTED if gone else State.COMPLETE, "", found, found.content)
 
     def _without_record(self, id: str, task: Task, inputs: dict[str, str | None]) -> Node:
         if task.external:
-            return Node(task, State.EXTERNAL, ABSENT)
+            return Node(task, State.EXTERNAL, absent(self.repository, task))
         if damaged := self.damaged.get(id):
             kept = None if None in inputs.values() else self._kept(task, inputs)
             if kept:

@@ -14,7 +14,6 @@ from d6tstore import project
 from d6tstore.errors import ProfileError
 
 FILE, PYPROJECT = "d6tstore.toml", "pyproject.toml"
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _PROJECT = re.compile(r"(?![.\s])[^/\\:*?\"<>|\x00-\x1f\x7f]{1,100}(?<![.\s])")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -126,7 +125,7 @@ def _named(section: dict[str, Any], kind: str, file: Path) -> dict[str, dict[str
     if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
         raise ProfileError(f"{file}: {kind} must be tables. Write [{kind}.NAME] and its keys below.")
     for name in found:
-        if not NAME.fullmatch(name):
+        if not project.NAME.fullmatch(name):
             raise ProfileError(
                 f"{file}: {shown(name)} cannot name a {kind[:-1]}. A name is a letter, then up to 63 letters, digits, "
                 "_, -."

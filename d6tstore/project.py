@@ -6,12 +6,15 @@ import functools
 import getpass
 import os
 import platform
+import re
 import socket
 import sys
 from pathlib import Path
 
 from d6tstore.errors import UsageError
 
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+"""What a profile or a pipe may be called."""
 _MARKERS = ("d6tstore.toml", "pyproject.toml", ".git", "setup.py")
 _REPORTED = ("d6tstore", "numpy", "pandas", "polars", "pyarrow", "sklearn", "scipy", "torch")
 

@@ -82,7 +82,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     """The result of one task. Replaced as a whole, never edited.
 
     `params` holds the significant parameters as JSON values, `insignificant` the others. `inputs` maps the id of every
-    direct input to its content, in order; `shape` tells their roles (see `Graph.shapes`). `ancestors` are the write
+    direct input to its content, in order; `shape` tells their roles (see `Graph.shapes`). `backend` is the one that the
+    task names, if it does. `ancestors` are the write
     ids of earlier records, newest first. `restorable` turns False when the user asked to compute anew; `replaced` is
     when it moved to the history.
     """
@@ -99,6 +100,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     shape: str = ""
     files: dict[str, File] = {}
     outputs: dict[str, Output]
+    backend: str = ""
     metrics: dict[str, Any] = {}
     seconds: float = 0.0
     author: str = ""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from d6tstore import content, files
+from d6tstore import content, context, files
 from d6tstore.fingerprint import Fingerprint, changed, fingerprint
 from d6tstore.record import Record
 from d6tstore.registry import format_name
 from d6tstore.repository import Repository
-from d6tstore.task import Task
+from d6tstore.task import Task, pipe_of
 
 
 class Code:
@@ -124,6 +124,15 @@ def stale(
 
 def _named(code: str) -> str:
     return code if code.startswith("version ") else "its code"
+
+
+def absent(repository: Repository, task: Task) -> str:
+    """What brings the result of an external task that is not here."""
+    name = pipe_of(type(task))
+    names = [name] if name else sorted({*repository.pipes, *context.pipes})
+    if not names:
+        return "pull it from the pipe that shares it (d6tstore pipe add NAME URL), or run it where its code is"
+    return f"{' or '.join(f'd6tstore pipe pull {name}' for name in names[:3])} brings it, if it is shared there"
 
 
 def derived_content(repository: Repository, task: Task, code: str, inputs: Mapping[str, str], name: str) -> str:

@@ -11,10 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from d6tstore import context, copying, explain, maintenance, querying
+from d6tstore.access import chosen
 from d6tstore.by_hand import ByHand, refuse_inside_run
 from d6tstore.engine import Run, pool
 from d6tstore.errors import UsageError
 from d6tstore.graph import Graph
+from d6tstore.pipe import Pipe
 from d6tstore.plan import Plan
 from d6tstore.record import Record
 from d6tstore.report import Copies, Report
@@ -27,6 +29,7 @@ from d6tstore.task import Task, newest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from d6tstore.access import Remote
     from d6tstore.backend import Backend
 
 
@@ -47,10 +50,23 @@ class Store:
     def __reduce__(self) -> tuple[Any, ...]:
         return Store, (self.repository,)
 
-    def naming(self, backends: Mapping[str, Backend]) -> Store:
-        """The same store with further backends by name, which go before those that it has."""
-        named = {**self.repository.named, **backends}
-        return Store(replace(self.repository, named=named)) if backends else self
+    def naming(self, backends: Mapping[str, Backend], pipes: Mapping[str, Remote]) -> Store:
+        """The same store with further backends and pipes by name, which go before those that it has."""
+        if not backends and not pipes:
+            return self
+        mine = self.repository
+        return Store(replace(mine, named={**mine.named, **backends}, pipes={**mine.pipes, **pipes}))
+
+    def pipe(self, name: str | None = None) -> Pipe:
+        """The pipe of a name between this store and a shared place; None is the only one.
+
+        Raises:
+            UsageError: there is none of that name, or it is one of plain files.
+        """
+        remote = chosen({**self.repository.pipes, **context.pipes}, name)
+        if remote.access.kind != "results":
+            raise UsageError(f"the pipe {remote.name!r} is of plain files: d6tstore.pipes.get_pipe({remote.name!r}).")
+        return Pipe(remote, self.repository)
 
     # -------------------------------------------------------------------- run
 

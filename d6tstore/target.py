@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from d6tstore import context
+from d6tstore import context, fetching, staleness
 from d6tstore.backend import Backend
 from d6tstore.errors import (
     Denied,
+    ExternalAbsent,
     GraphError,
     NeverRun,
     NotFound,
@@ -54,6 +55,7 @@ class Target:
 
         Raises:
             NeverRun: there is none.
+            ExternalAbsent: there is none, and somebody else makes it.
             RecordError: it is damaged.
         """
         return self._found([self.name])
@@ -63,6 +65,11 @@ class Target:
         found = self._pinned or self.repository.read_one(self.task)
         if found is None or (absent := [name for name in names if name not in found.outputs]):
             name = self.name if found is None else absent[0]
+            if self.task.external:
+                raise ExternalAbsent(
+                    f"{self.task!r} is external and has no result {name!r} in {self.backend!r}: "
+                    f"{staleness.absent(self.repository, self.task)}."
+                )
             raise NeverRun(
                 f"{self.task!r} has no result {name!r} in {self.backend!r}. Run it first: d6tstore.run({self.task!r})."
             )
@@ -115,6 +122,7 @@ class Target:
 
         Raises:
             NeverRun: there is no result, or no such version.
+            ExternalAbsent: there is no result, and somebody else makes it.
             OutputMissing: the object was deleted.
             Damaged: the object is not what the record says.
             SelectionError: there is no such column, a condition does not fit it, or the output is no frame.
@@ -144,12 +152,23 @@ class Target:
             except NotFound:
                 newer = self.repository.read_one(self.task) if version is None else None
                 if newer is None or newer.write_id == found.write_id or not self._same(found, newer, names):
-                    name = names[len(values)]
-                    raise OutputMissing(
-                        f"{self.task!r}: object {found.outputs[name].key!r} of output {name!r} is gone "
-                        f"from {self.backend!r}. Run the task again, or pull it."
-                    ) from None
-                found = newer  # a writer replaced it between our two reads
+                    found = self._fetched(found, names, names[len(values)])
+                else:
+                    found = newer  # a writer replaced it between our two reads
+
+    def _fetched(self, found: Record, names: list[str], missing: str) -> Record:
+        """The record, once its objects came from the pipe where they were left. Raises OutputMissing."""
+        key = found.outputs[missing].key
+        if key in self.backend.stat([key]):  # it came, and still cannot be read
+            raise OutputMissing(f"{self.task!r}: object {key!r} in {self.backend!r} cannot be read. Pull it again.")
+        try:
+            return fetching.fetch(self.repository, self.backend, found, names)
+        except NotFound as exc:
+            why = f" ({exc})" if found.origin else ""
+            raise OutputMissing(
+                f"{self.task!r}: object {key!r} of output {missing!r} is gone from {self.backend!r}{why}. Run the task "
+                "again, or pull it."
+            ) from None
 
     def _declared(self) -> None:
         """Refuse what would be a hidden input of the task that runs."""

@@ -315,6 +315,19 @@ class Task:
         """Target of the output, or a dict of targets by name if the task declares several."""
         return self._place().output(self)
 
+    def push(self, pipe: str | None = None, **options: Any) -> Any:
+        """Give the result to others, with the records of all that it needs.
+
+        Args:
+            pipe: name; None is what the class says (`pipe = "team-features"`), else the only one.
+            **options: as for `Pipe.push`.
+        """
+        return context.current().pipe(pipe or pipe_of(type(self))).push(self, **options)
+
+    def pull(self, pipe: str | None = None, **options: Any) -> Any:
+        """Take over the result of others, with the records of all that it needs. Arguments as for `push`."""
+        return context.current().pipe(pipe or pipe_of(type(self))).pull(self, **options)
+
     def complete(self) -> bool:
         """True if the result is there and up to date with code, parameters, inputs and files."""
         return bool(self._place().complete(self))
@@ -337,6 +350,12 @@ def newest(task: Task) -> Task:
     """The task in the newest definition of its class. Raises ParameterError if that takes other parameters."""
     cls = latest(type(task))
     return task if cls is type(task) else cls(**task.parameters)
+
+
+def pipe_of(cls: type[Task]) -> str | None:
+    """The name of the pipe that a class names: an attribute `pipe`, unless that is a parameter."""
+    named = getattr(cls, "pipe", None)
+    return named if isinstance(named, str) else None
 
 
 def _is_somebodys(cls: type[Task]) -> bool:

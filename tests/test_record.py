@@ -30,6 +30,7 @@ FULL = Record(
     git="f" * 40,
     versions={"python": "3.11.7"},
     origin="team",
+    backend="lake",
     write_id="w1",
     ancestors=("w0",),
     accepted=(Acceptance("me", "now", "old"),),
@@ -41,7 +42,7 @@ GOLDEN = (
     b'"insignificant":{"threads":2},"code":"c0de","functions":{"Train.run":"ab"},"inputs":{"Get-1":{"content":"cafe"}},'
     b'"files":{"raw.csv":{"content":"beef","size":3,"mtime":4}},"outputs":{"a":{"key":"Train/x/a-1.json",'
     b'"format":"json","content":"c1","checksum":"k1","bytes":10,"rows":3,"schema":"c2NoZW1h"},"b":{"key":"k",'
-    b'"format":"object","content":"c2"}},"metrics":{"score":0.5},"seconds":1.5,"author":"me","host":"here",'
+    b'"format":"object","content":"c2"}},"backend":"lake","metrics":{"score":0.5},"seconds":1.5,"author":"me","host":"here",'
     b'"time":"2026-01-02T03:04:05.000006+00:00","git":"' + b"f" * 40 + b'","versions":{"python":"3.11.7"},'
     b'"origin":"team","write_id":"w1","ancestors":["w0"],"accepted":[{"who":"me","time":"now","code":"old"}],'
     b'"restorable":false}'

@@ -58,7 +58,7 @@ class Leases:
     @contextlib.contextmanager
     def held(self, key: str, info: Mapping[str, str]) -> Iterator[None]:
         """Hold a key. Raises Held: somebody else has it."""
-        if not self._checked():
+        if not self.works():
             yield
             return
         at, lease = f"{CLAIMS}{key}.json", _Lease(dict(info), self._seconds)
@@ -154,7 +154,7 @@ class Leases:
         finally:
             self._busy.discard(at)
 
-    def _checked(self) -> bool:
+    def works(self) -> bool:
         """Does the service keep conditions? Tried once, for some ignore them."""
         if self._works is None:
             probe = f"{CLAIMS}.probe-{uuid.uuid4().hex}"

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.credentials import Credentials
-from d6tstore.errors import Denied, InvalidKey, UsageError
+from d6tstore.errors import Changed, Denied, InvalidKey, NotFound, Unsupported, UsageError
 from d6tstore.record import RECORDS, records_prefix
 from d6tstore_plugins.cloud.address import Address
 from d6tstore_plugins.cloud.index import FEW, INDEX, Index, grouped, listed, top
@@ -156,6 +156,21 @@ class S3Backend(Backend):
                 self.write(key, data)
         self._client.put_many(small)
 
+    def compare_and_swap(self, key: str, expected: str | None, data: bytes) -> None:
+        """Write on the condition that the tag is still that one; see `Backend.compare_and_swap`."""
+        if not self._claims.works():
+            raise Unsupported(f"{self!r} has no conditional writes. Write without a condition.")
+        tag = self._client.put_if(check_key(key), data, expected)
+        if tag is None:  # or it was ourselves: a write whose answer was lost is tried again by the client
+            with contextlib.suppress(NotFound):
+                found, tag = self._client.get_tagged(key)
+                if found != data:
+                    tag = None
+        if tag is None:
+            raise Changed(f"{key!r} in {self!r} was written by somebody else meanwhile.")
+        if key.startswith(RECORDS):
+            self._index.note(key, data, str(tag))
+
     def delete(self, key: str) -> None:
         """Remove an object."""
         self._client.delete([check_key(key)])
@@ -191,11 +206,16 @@ class S3Backend(Backend):
 
     def claim(self, key: str, info: Mapping[str, str]) -> AbstractContextManager[None]:
         """A lease by conditional writes; see `Leases`."""
+        return self._claims.held(key, info)
+
+    @property
+    def _claims(self) -> Leases:
+        """Those of this process."""
         client = self._client
         with self._lock:
             if self._leases is None:
                 self._leases = Leases(client, repr(self), self._address.lease)
-        return self._leases.held(key, info)
+        return self._leases
 
     def clean(self, before: float) -> Sequence[str]:
         """Remove the parts of uploads that never ended, and claims that are over."""

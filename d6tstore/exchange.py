@@ -1,0 +1,119 @@
+"""What a push or a pull did, or would do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from d6tstore.record import Record
+
+NEW, CHANGED, RESTORED, REMOVED, CONFLICT = "new", "changed", "restored", "removed", "in conflict"
+SAME, LEFT, FAILED = "same", "left", "failed"
+_ORDER = (NEW, CHANGED, RESTORED, REMOVED, CONFLICT, SAME, LEFT, FAILED)
+
+
+class Item(NamedTuple):
+    """One result: id of its task, what was done with it (or would be), why, and the bytes that go over.
+
+    `mine` and `theirs` are the records here and there, where they differ.
+    """
+
+    id: str
+    action: str
+    reason: str = ""
+    bytes: int = 0
+    mine: Record | None = None
+    theirs: Record | None = None
+
+
+@dataclass(repr=False)
+class Exchange:
+    """Results between a store and a pipe. Printed, it says how many of each kind.
+
+    Attributes:
+        what: such as `push to team-features`.
+        items: one for each result; `left` are those that this direction does not concern.
+        dry_run: nothing was done.
+    """
+
+    what: str
+    items: list[Item] = field(default_factory=list)
+    dry_run: bool = False
+
+    @property
+    def new(self) -> list[Item]:
+        """Results that the other side did not have."""
+        return self._of(NEW)
+
+    @property
+    def changed(self) -> list[Item]:
+        """Results of which the other side had an earlier version."""
+        return self._of(CHANGED)
+
+    @property
+    def restored(self) -> list[Item]:
+        """Results whose record was there, but not their objects."""
+        return self._of(RESTORED)
+
+    @property
+    def removed(self) -> list[Item]:
+        """Results that were removed on this side since both had them."""
+        return self._of(REMOVED)
+
+    @property
+    def conflicts(self) -> list[Item]:
+        """Results that were changed on both sides."""
+        return self._of(CONFLICT)
+
+    @property
+    def same(self) -> list[Item]:
+        """Results that both sides have."""
+        return self._of(SAME)
+
+    @property
+    def problems(self) -> list[Item]:
+        """Those that failed, with the reason."""
+        return self._of(FAILED)
+
+    @property
+    def bytes(self) -> int:
+        """What went over, or would."""
+        return sum(item.bytes for item in self.items)
+
+    def _of(self, action: str) -> list[Item]:
+        return [item for item in self.items if item.action == action]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, id: str) -> Item:
+        return next(item for item in self.items if item.id == id)
+
+    def __str__(self) -> str:
+        counts = Counter(item.action for item in self.items)
+        told = ", ".join(f"{counts[a]} {a}" for a in dict.fromkeys([*_ORDER, *counts]) if counts[a]) or "nothing there"
+        failed = self.problems
+        why = f"; {failed[0].id}: {failed[0].reason}" if failed else ""
+        return f"{self.what}{' would be' if self.dry_run else ''}: {told}, {self.bytes:,} bytes{why}"
+
+    __repr__ = __str__
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs: counts, bytes, and all that is not the same."""
+        counts = Counter(item.action for item in self.items)
+        return {
+            "what": self.what,
+            "dry_run": self.dry_run,
+            "counts": dict(counts),
+            "bytes": self.bytes,
+            "results": [
+                {"id": item.id, "action": item.action, "reason": item.reason, "bytes": item.bytes}
+                for item in self.items
+                if item.action != SAME
+            ],
+        }

@@ -1,0 +1,137 @@
+"""Who pushed what into a place shared with others, and when: one small object per push, never changed."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from d6tstore import project, record
+from d6tstore.backend import Backend
+from d6tstore.claiming import claimed
+from d6tstore.errors import UsageError
+
+_LOG = f"{record.ROOT}log/"
+_KEY = re.compile(re.escape(_LOG) + r"([0-9]{8})-[0-9a-f]{16}\.json")
+_LARGEST = 256 << 20  # bytes of an entry
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """One push. Numbers give the order, whatever the clocks say.
+
+    Attributes:
+        number: of this push.
+        who, host, time: who pushed, from where, when (UTC, never before that of the push before).
+        message: what was said about it.
+        pushed: write ids by id of the task.
+        removed: ids of tasks whose results were removed.
+    """
+
+    number: int = 0
+    who: str = ""
+    host: str = ""
+    time: str = ""
+    message: str = ""
+    pushed: dict[str, str] = {}
+    removed: list[str] = []
+
+    def __str__(self) -> str:
+        what = f"{len(self.pushed)} results" + (f", {len(self.removed)} removed" if self.removed else "")
+        said = f": {plain(self.message)}" if self.message else ""
+        return f"#{self.number} {plain(self.time)[:19]} {plain(self.who)}@{plain(self.host)}: {what}{said}"
+
+
+def plain(text: str) -> str:
+    """A text of somebody else's for a terminal: one line, without control characters."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def entries(backend: Backend, limit: int | None = None) -> list[Push]:
+    """Pushes, the newest first; those that cannot be read are left out.
+
+    Args:
+        backend: the shared place.
+        limit: how many; None is all.
+    """
+    keys = _keys(backend)
+    wanted = keys if limit is None else keys[max(0, len(keys) - limit) :]
+    found = []
+    for key, data in backend.read_many(wanted).items():
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            found.append((key, msgspec.structs.replace(msgspec.json.decode(data, type=Push), number=_number(key))))
+    return [push for _, push in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+
+def write(backend: Backend, message: str, pushed: Mapping[str, str], removed: Iterable[str]) -> Push:
+    """Note a push, after all that there are. Written last: what it names is there.
+
+    Where there are no claims two may get one number; neither is lost.
+    """
+
+    def noted() -> Push:
+        last = entries(backend, 1)
+        push = Push(
+            number=_number(keys[-1]) + 1 if (keys := _keys(backend)) else 1,
+            who=project.author(),
+            host=project.host(),
+            time=max([record.now(), *(push.time for push in last)]),  # whose clock is slow is not before the others
+            message=message,
+            pushed=dict(pushed),
+            removed=sorted(removed),
+        )
+        backend.write(f"{_LOG}{push.number:08d}-{os.urandom(8).hex()}.json", msgspec.json.encode(push))
+        return push
+
+    return claimed(backend, "log", "the log", noted)
+
+
+def written_ids(pushes: Iterable[Push]) -> dict[str, str | None]:
+    """The write id of each result after some pushes; None: it was removed."""
+    found: dict[str, str | None] = {}
+    for push in sorted(pushes, key=lambda push: push.number):
+        found |= push.pushed | dict.fromkeys(push.removed)
+    return found
+
+
+def until(pushes: Iterable[Push], at: int | str | datetime.date) -> tuple[list[Push], str]:
+    """The pushes up to a moment, and the moment as text that compares with the times of records.
+
+    Args:
+        pushes: all that there are.
+        at: the number of a push, or a date or time (ISO as text; without a zone it is local).
+
+    Raises:
+        UsageError: `at` is none of these, or there was no push by then.
+    """
+    pushes = list(pushes)
+    if isinstance(at, bool) or not isinstance(at, int | str | datetime.date):
+        raise UsageError(f"at={at!r} is neither the number of a push nor a time. `d6tstore pipe log` lists pushes.")
+    text = str(at).removeprefix("#")
+    if isinstance(at, int) or text.isdecimal():
+        found = [push for push in pushes if push.number <= int(text)]
+        if not any(push.number == int(text) for push in found):
+            raise UsageError(f"there is no push #{int(text)}. `d6tstore pipe log` lists them.")
+        return found, max(push.time for push in found)
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"at={at!r} is no time. Write 2026-01-31, 2026-01-31T18:00, or the number of a push."
+        ) from None
+    if len(text) <= len("2026-01-31"):
+        moment += datetime.timedelta(days=1, microseconds=-1)  # all of that day
+    limit = moment.astimezone(datetime.UTC).isoformat(timespec="microseconds")
+    return [push for push in pushes if push.time <= limit], limit
+
+
+def _keys(backend: Backend) -> list[str]:
+    found = (e for e in backend.list(_LOG) if _KEY.fullmatch(e.key) and e.size <= _LARGEST)
+    return sorted(entry.key for entry in found)
+
+
+def _number(key: str) -> int:
+    return int(key.removeprefix(_LOG).partition("-")[0])

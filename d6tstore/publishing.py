@@ -1,0 +1,104 @@
+"""Making a record current in a place where others may do the same at that moment."""
+
+from __future__ import annotations
+
+import contextlib
+
+from msgspec.structs import replace
+
+from d6tstore import history, record
+from d6tstore.backend import Backend
+from d6tstore.claiming import claimed
+from d6tstore.errors import BackendError, Changed, RecordError, Unsupported
+from d6tstore.record import Record
+
+
+def publish(backend: Backend, new: Record, seen: Record | None, keep: int) -> None:
+    """Make a record current, unless another one is there by now.
+
+    By a conditional write where there is one, else while holding the claim of the task. What it replaces goes to
+    the history first.
+
+    Args:
+        backend: where.
+        new: the record.
+        seen: what was current when this was decided; None: nothing was.
+        keep: how many replaced results of a task stay.
+
+    Raises:
+        Changed: another record is there.
+    """
+    if type(backend).compare_and_swap is not Backend.compare_and_swap:
+        with contextlib.suppress(Unsupported):
+            _swap(backend, new, seen)
+            _trim(backend, new, seen, keep)
+            return
+    id = f"{new.family}-{new.hash}"
+    claimed(backend, id, id, lambda: _checked(backend, new, seen))
+    _trim(backend, new, seen, keep)
+
+
+def dismiss(backend: Backend, seen: Record) -> None:
+    """Forget a result, as `Store.invalidate` does: it stays loadable until `gc`.
+
+    Raises:
+        Changed: another record is there than the one that was seen.
+    """
+
+    def dismissed() -> None:
+        _expect(backend, seen, seen)
+        backend.write(seen.history_key, record.encode(replace(seen, restorable=False, replaced=record.now())))
+        backend.delete(seen.key)
+
+    id = f"{seen.family}-{seen.hash}"
+    claimed(backend, id, id, dismissed)
+
+
+def _swap(backend: Backend, new: Record, seen: Record | None) -> None:
+    version = None
+    if seen is not None:
+        entry = backend.stat([new.key]).get(new.key)
+        _expect(backend, new, seen)
+        if entry is None:
+            raise _changed(backend, new)
+        version = entry.version
+    kept = _kept(new, seen)
+    if kept is not None:
+        backend.write(kept.history_key, record.encode(kept))
+    try:
+        backend.compare_and_swap(new.key, version, record.encode(new))
+    except BackendError:
+        if kept is not None:
+            backend.delete(kept.history_key)  # it is current still, or somebody else's affair
+        raise
+
+
+def _checked(backend: Backend, new: Record, seen: Record | None) -> None:
+    _expect(backend, new, seen)
+    backend.publish(new, _kept(new, seen))
+
+
+def _expect(backend: Backend, new: Record, seen: Record | None) -> None:
+    """Raise Changed if another record is there than the one that was seen."""
+    data = backend.read_many([new.key]).get(new.key)
+    try:
+        there = None if data is None else record.decode(data, new.key).write_id
+    except RecordError:
+        there = ""
+    if there != (None if seen is None else seen.write_id):
+        raise _changed(backend, new)
+
+
+def _changed(backend: Backend, new: Record) -> Changed:
+    return Changed(f"{new.key!r} in {backend!r} was changed by somebody else meanwhile. Look again, then try again.")
+
+
+def _kept(new: Record, seen: Record | None) -> Record | None:
+    """The record for the history; none if it is the same result."""
+    return None if seen is None or seen.write_id == new.write_id else replace(seen, replaced=record.now())
+
+
+def _trim(backend: Backend, new: Record, seen: Record | None, keep: int) -> None:
+    if seen is not None and seen.write_id != new.write_id:
+        with contextlib.suppress(BackendError):  # the result is out
+            history.trim(backend, new, max(keep, 1), seen.write_id)  # what somebody made is kept at least once

@@ -1,0 +1,47 @@
+"""What the two sides of a pipe last agreed on. Never the truth: it may be deleted, then ancestors decide alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from d6tstore import record
+from d6tstore.backend import Backend
+from d6tstore.errors import NotFound
+
+
+class Point(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Write ids of a result here and there when both were the same; `bare`: its objects did not go along."""
+
+    mine: str
+    theirs: str
+    bare: bool = False
+
+
+class Synced(msgspec.Struct, frozen=True):
+    """The points of one pipe by id; those of another place mean nothing."""
+
+    url: str
+    points: dict[str, Point] = {}
+
+
+def read(backend: Backend, pipe: str, url: str) -> dict[str, Point]:
+    """The points of a pipe; none if nobody knows them any more."""
+    try:
+        found = msgspec.json.decode(backend.read(_key(pipe)), type=Synced)
+    except (NotFound, msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
+    return dict(found.points) if found.url == url else {}
+
+
+def update(backend: Backend, pipe: str, url: str, changed: Mapping[str, Point | None]) -> None:
+    """Note points; None forgets one. What another process noted meanwhile stays."""
+    points = read(backend, pipe, url)
+    new = {id: point for id, point in {**points, **changed}.items() if point is not None}
+    if new != points:
+        backend.write(_key(pipe), msgspec.json.encode(Synced(url, new)))
+
+
+def _key(pipe: str) -> str:
+    return f"{record.ROOT}pipes/{pipe}.json"
