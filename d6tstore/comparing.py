@@ -92,7 +92,7 @@ class Pair:
         if mine is None:
             gone = point is not None and point.theirs == theirs.write_id
             return Difference.REMOVED_HERE if gone else Difference.ONLY_THERE
-        if mine.write_id == theirs.write_id or _contents(mine) == _contents(theirs):
+        if mine.write_id == theirs.write_id:
             return Difference.SAME
         if theirs.write_id in mine.ancestors:
             return Difference.NEWER_HERE
@@ -102,7 +102,7 @@ class Pair:
             return Difference.NEWER_THERE
         if point is not None and point.theirs == theirs.write_id:
             return Difference.NEWER_HERE
-        return Difference.CONFLICT
+        return Difference.SAME if _contents(mine) == _contents(theirs) else Difference.CONFLICT
 
 
 def _contents(found: Record) -> dict[str, tuple[str, str]]:

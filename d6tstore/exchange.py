@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from d6tstore.record import Record
 
 NEW, CHANGED, RESTORED, REMOVED, CONFLICT = "new", "changed", "restored", "removed", "in conflict"
+_LISTED = 20  # lines; beyond, a person wants the count
 SAME, LEFT, FAILED = "same", "left", "failed"
 _ORDER = (NEW, CHANGED, RESTORED, REMOVED, CONFLICT, SAME, LEFT, FAILED)
 
@@ -102,6 +103,16 @@ class Exchange:
         return f"{self.what}{' would be' if self.dry_run else ''}: {told}, {self.bytes:,} bytes{why}"
 
     __repr__ = __str__
+
+    def lines(self) -> Iterator[str]:
+        """One line for each result that is not the same, for people; of many only the first ones."""
+        shown = [item for item in self.items if item.action not in (SAME, LEFT)]
+        for item in shown[:_LISTED]:
+            size = f", {item.bytes:,} bytes" if item.bytes else ""
+            why = f" ({item.reason})" if item.reason and item.action != FAILED else ""
+            yield f"{item.action:9} {item.id}{size}{why}"
+        if len(shown) > _LISTED:
+            yield f"... {len(shown)} in all"
 
     def as_json(self) -> dict[str, Any]:
         """For programs: counts, bytes, and all that is not the same."""

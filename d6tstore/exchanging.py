@@ -204,9 +204,8 @@ class Way:
         new = route.carry(old, whole, None if step.data else (), tell)
         if self.origin is not None:
             new = replace(new, origin=self.origin)
-        if seen is not None and seen.write_id != new.write_id and seen.write_id not in new.ancestors:
-            # Who has the other one finds that this one follows it.
-            new = _following(new, seen)
+        if seen is not None and pair.difference is Difference.CONFLICT:
+            new = _following(new, seen)  # who has the other one finds that this one follows it
         if seen != new:
             keep = self.there.keep_versions if self.origin is None else self.here.keep_versions
             publish(route.target, new, seen, keep)

@@ -37,9 +37,9 @@ class Project(NamedTuple):
 def tables() -> Iterator[Table]:
     """Files that there are with their profiles, the strongest first. Raises ProfileError."""
     for file in project_files():
-        yield Table(file, *_sections(file), file.parent)
+        yield table_of(file, file.parent)
     if (users := user_file()) is not None and os.path.lexists(users):
-        yield Table(users, *_sections(users), None)
+        yield table_of(users, None)
 
 
 def user_file() -> Path | None:
@@ -111,6 +111,11 @@ def unknown(values: Mapping[str, Any], known: tuple[str, ...], file: Path, where
 def shown(key: str) -> str:
     """A key for a message: one that is no plain word may be a secret in the wrong place."""
     return key if _PLAIN.fullmatch(key) else "a key that is no plain word (it is not shown)"
+
+
+def table_of(file: Path, base: Path | None) -> Table:
+    """What a file says; `base` is the folder of relative paths. Raises ProfileError."""
+    return Table(file, *_sections(file), base)
 
 
 def _sections(file: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:

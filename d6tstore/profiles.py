@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from d6tstore import central, place, project
 from d6tstore.access import Access, PipeAccess
 from d6tstore.errors import ProfileError
-from d6tstore.profile_files import Table, files, shown, tables, unknown
+from d6tstore.profile_files import Table, files, shown, table_of, tables, unknown, user_file
 from d6tstore.registry import scheme
 from d6tstore.secret import veiled
 from d6tstore.secret_words import is_secret
@@ -127,11 +127,20 @@ def pipes() -> dict[str, PipeAccess]:
     """
     found: dict[str, PipeAccess] = {}
     for table in tables():
-        for name, values in table.pipes.items():
-            if name not in found:
-                where = f"pipes.{name}"
-                access = _converted(values, PipeAccess, table, where, name)
-                found[name] = replace(access, url=_full(access.url, table, f"{where}.url"))
+        found = _pipes(table) | found
+    return found
+
+
+def check(file: Path, as_file: Path) -> None:
+    """Read the pipes of a file as those of another one will be read. Raises ProfileError: they are not right."""
+    _pipes(table_of(file, None if as_file == user_file() else as_file.parent))
+
+
+def _pipes(table: Table) -> dict[str, PipeAccess]:
+    found = {}
+    for name, values in table.pipes.items():
+        access = _converted(values, PipeAccess, table, f"pipes.{name}", name)
+        found[name] = replace(access, url=_full(access.url, table, f"pipes.{name}.url"))
     return found
 
 

@@ -48,6 +48,7 @@ def pytest_terminal_summary(terminalreporter, config):
 def no_default_store():
     yield
     context.set_default(None)
+    context.pipes.clear()
     while context.named:
         context.named.popitem()[1].close()
 

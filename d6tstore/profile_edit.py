@@ -1,0 +1,121 @@
+"""Writing pipes into a file of profiles. Comments and order stay; a file that would not be right is not written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d6tstore import place, profile_files, profiles, project
+from d6tstore.errors import CredentialsError, ProfileError, UsageError
+from d6tstore.registry import scheme
+
+if TYPE_CHECKING:
+    import tomlkit
+
+
+def add_pipe(name: str, values: Mapping[str, Any], user: bool) -> Path:
+    """Define a pipe.
+
+    Args:
+        name: of the pipe.
+        values: what stands in its table, as in `PipeAccess`.
+        user: in the user's own file, for all projects; else in that of this project.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError, ProfileError: the name is none or is taken, or a value is wrong; the file stays as it was.
+        CredentialsError: the URL holds a secret.
+    """
+    at = place.split(str(values["url"]))
+    if at.given:
+        raise CredentialsError(f"the URL {at.url!r} came with a secret, and a file is no place for one. {at.advice()}")
+    if not project.NAME.fullmatch(name):
+        raise UsageError(
+            f"{place.displayed(name)} cannot name a pipe. A name is a letter, then up to 63 letters, digits, _ and -."
+        )
+
+    file = _file(user)
+    values = {**values, "url": _as_in(file, str(values["url"]), user)}
+
+    def change(document: tomlkit.TOMLDocument) -> None:
+        import tomlkit
+
+        pipes = document.setdefault("pipes", tomlkit.table(is_super_table=True))
+        if name in pipes:
+            raise UsageError(f"there is a pipe {name!r} already. Edit {file}, or choose another name.")
+        table = tomlkit.table()
+        for key, value in values.items():
+            table.add(key, value)
+        pipes.add(name, table)
+
+    _edit(file, change)
+    return file
+
+
+def _as_in(file: Path, url: str, user: bool) -> str:
+    """A relative folder is one from here: in the file of a project it is relative to that."""
+    path = project.expanded(url)
+    if scheme(path) is not None or os.path.isabs(path):
+        return url
+    full = os.path.abspath(path)
+    return full if user else Path(os.path.relpath(full, file.parent)).as_posix()
+
+
+def trust_pipe(name: str, trusted: bool) -> Path:
+    """Say that what comes from a pipe may run code (pickles), or that it may not. Returns the file.
+
+    Raises:
+        UsageError: no file defines the pipe.
+    """
+
+    def change(document: tomlkit.TOMLDocument) -> None:
+        document["pipes"][name]["trusted"] = trusted  # type: ignore[index]
+
+    for table in profile_files.tables():
+        if name in table.pipes:
+            if table.file.name != profile_files.FILE:
+                raise UsageError(f"the pipe {name!r} stands in {table.file}. Write trusted = true there.")
+            _edit(table.file, change)
+            return table.file
+    raise UsageError(
+        f"no [pipes.{name if project.NAME.fullmatch(name) else 'NAME'}] stands in {profile_files.files()}. Define it: "
+        "d6tstore pipe add NAME URL. One that is opened in code is trusted there: pipes.init(..., trusted=True); one "
+        "of a profile in its table: trusted = true."
+    )
+
+
+def _file(user: bool) -> Path:
+    if not user:
+        found = [file for file in profile_files.project_files() if file.name == profile_files.FILE]
+        return found[0] if found else project.root() / profile_files.FILE
+    file = profile_files.user_file()
+    if file is None:
+        raise UsageError("this user has no home folder, so no file of profiles. Leave out --user.")
+    return file
+
+
+def _edit(file: Path, change: Callable[[tomlkit.TOMLDocument], None]) -> None:
+    """Change a file as a whole: a temporary one is written, read as ours, and moved."""
+    import tomlkit
+
+    before = file.read_bytes().decode("utf-8-sig") if file.exists() else ""
+    document = tomlkit.parse(before)
+    change(document)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".d6tstore-", suffix=".toml", dir=file.parent)
+    try:
+        with os.fdopen(handle, "wb") as new:
+            new.write(tomlkit.dumps(document).encode())
+        os.chmod(name, file.stat().st_mode if file.exists() else 0o644)
+        try:
+            profiles.check(Path(name), file)
+        except ProfileError as exc:
+            raise ProfileError(str(exc).replace(name, str(file))) from None
+        os.replace(name, file)
+    finally:
+        Path(name).unlink(missing_ok=True)
