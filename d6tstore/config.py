@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from d6tstore import central, profiles, project, registry
-from d6tstore.access import Access, Remote, opened
+from d6tstore import central, context, profiles, project, registry
+from d6tstore.access import Access, PipeAccess, Remote, chosen, opened
 from d6tstore.backend import Backend
-from d6tstore.errors import UsageError
+from d6tstore.errors import BackendError, Conflict, CredentialsError, ExchangeFailed, UsageError
 from d6tstore.repository import Repository
 from d6tstore.secret import veiled
 from d6tstore.store import Store
+
+_REMOTE = "remote://"
+
+
+class RemoteWarning(UserWarning):
+    """The local copy of a shared place could not be brought up to date."""
 
 
 @veiled
@@ -31,8 +38,9 @@ def open(
     """A store at a place, without making it the default.
 
     Args:
-        url: folder, URL such as `memory://`, or name of a profile (see `d6tstore profile list`). None is the profile
-            that `D6TSTORE_PROFILE` names, else `./data`.
+        url: folder, URL such as `memory://`, or name of a profile (see `d6tstore profile list`). `remote://NAME` is
+            a local copy of what the pipe NAME shares: its records come at once, objects when they are loaded, and
+            `pipe.push()` gives back. None is the profile that `D6TSTORE_PROFILE` names, else `./data`.
         backends: further places by name, for tasks that name one (`Task.backend`).
         credentials: name of the credentials that open the place; None is `user@host` of the URL.
         write_credentials: name of other credentials, for writing.
@@ -70,6 +78,11 @@ def open(
             credentials=credentials or access.credentials,
             write_credentials=write_credentials or access.write_credentials,
         )
+    shared = None
+    if isinstance(url, str) and url.startswith(_REMOTE):
+        shared = url.removeprefix(_REMOTE).strip("/")
+        found = chosen(known_remotes(pipes), shared).access
+        access = Access(str(project.root() / project.expanded(found.local or f"remotes/{shared}")))
     known = {f.name for f in dataclasses.fields(Repository)} - {"default", "named", "pipes"}
     settings |= {name: options.pop(name) for name in list(options) if name in known}
     _check(settings)
@@ -78,8 +91,26 @@ def open(
     for name, value in (backends or {}).items():
         named[name] = value if isinstance(value, Backend) else opened(Access(str(value)), {})
     named.setdefault("memory", registry.open_backend("memory://"))
-    remotes = {name: Remote(name, access) for name, access in pipes.items()}
-    return Store(Repository(default, named, pipes=remotes, **settings))
+    store = Store(Repository(default, named, pipes=known_remotes(pipes), **settings))
+    if shared is not None:
+        _refresh(store, shared)
+    return store
+
+
+def known_remotes(pipes: Mapping[str, PipeAccess]) -> dict[str, Remote]:
+    """Those of files, and before them those that this process opened."""
+    return {name: Remote(name, access) for name, access in pipes.items()} | context.pipes
+
+
+def _refresh(store: Store, name: str) -> None:
+    """Bring the records of a shared place into its local copy, which works without it too."""
+    try:
+        store.pipe(name).pull(data=False)
+    except (BackendError, CredentialsError, Conflict, ExchangeFailed) as exc:
+        warnings.warn(
+            f"the local copy of {name!r} is not up to date: {exc} It works as it is; `d6tstore pipe status {name}` "
+            "tells more.", RemoteWarning, stacklevel=4,
+        )  # fmt: skip
 
 
 def _kind(value: Any) -> str:

@@ -54,7 +54,9 @@ class Pipe:
 
     @property
     def _syncing(self) -> Syncing:
-        return Syncing(self.name, self.remote.access.url, self.here, self.there)
+        access = self.remote.access
+        place = f"{access.url}#{access.namespace}" if access.namespace else access.url
+        return Syncing(self.name, place, self.here, self.there)
 
     # ------------------------------------------------------------ push and pull
 
@@ -99,10 +101,7 @@ class Pipe:
         moving = [step for step in steps if step.item.action in MOVES or (prune and is_removal(step))]
         if moving:
             self._syncing.try_writing(way.there.default)
-        done, pushed, removed = self._syncing.exchanged(f"push to {self.name}", way, steps, moving)
-        if pushed or removed:
-            journal.write(way.there.default, message, pushed, removed)
-        return told(done)
+        return told(self._syncing.exchanged(f"push to {self.name}", way, steps, moving, message))
 
     def push_preview(
         self, tasks: Any = None, *, keep: str | None = None, upstream: bool = False, prune: bool = False,
@@ -147,8 +146,7 @@ class Pipe:
             or (prune and is_removal(step))
             or (follows and step.pair.difference is Difference.CONFLICT)
         ]
-        done, _, _ = self._syncing.exchanged(f"pull from {self.name}", way, steps, moving)
-        return told(done)
+        return told(self._syncing.exchanged(f"pull from {self.name}", way, steps, moving))
 
     def pull_preview(
         self, tasks: Any = None, *, data: bool = True, keep: str | None = None, prune: bool = False,

@@ -74,7 +74,7 @@ def trust_pipe(name: str, trusted: bool) -> Path:
     """
 
     def change(document: tomlkit.TOMLDocument) -> None:
-        document["pipes"][name]["trusted"] = trusted  # type: ignore[index]
+        document["pipes"][name]["trusted"] = trusted
 
     for table in profile_files.tables():
         if name in table.pipes:

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 import d6tstore
-from d6tstore import context
+from d6tstore import config, context
 from d6tstore.errors import (
+    BackendError,
     Conflict,
     Denied,
     ExchangeFailed,
@@ -610,3 +611,47 @@ def test_a_worker_process_finds_the_pipe(ann, bob, tmp_path):
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         report = store.run(Sum(), executor=pool)
     assert [type(task) for task in report.ran] == [Sum] and sys.modules[__name__]
+
+
+# ------------------------------------------------------------------- remote://
+
+
+def test_a_store_that_is_the_local_copy_of_a_pipe(ann, project, tmp_path):
+    run(ann, Model())
+    ann.pipe().push()
+    store = d6tstore.init("remote://team")
+    assert store.repository.default.url == f"file://{project}/remotes/team"
+    RAN.clear()
+    store.run(Model())
+    store.run(Sum())
+    assert RAN == ["Sum"]
+    assert actions(store.pipe("team").push()) == {"Model": "same", "Prices": "same", "Sum": "new"}
+    assert actions(ann.pipe().pull()) == {"Model": "same", "Prices": "same", "Sum": "new"}
+
+
+def test_it_works_while_the_other_side_is_away(ann, project, tmp_path):
+    run(ann, Prices())
+    ann.pipe().push()
+    d6tstore.init("remote://team").pipe("team").pull()
+    (tmp_path / "shared").rename(tmp_path / "away")
+    (tmp_path / "shared").touch()
+    with pytest.warns(config.RemoteWarning, match="the local copy of 'team' is not up to date"):
+        store = d6tstore.open("remote://team")
+    assert store.complete(Prices())
+
+
+def test_no_such_pipe():
+    with pytest.raises(UsageError, match="there is no pipe 'team'"):
+        d6tstore.open("remote://team")
+
+
+def test_a_place_that_is_empty_all_at_once_is_not_believed(ann, bob, tmp_path):
+    run(ann, [Prices(), Now()])
+    ann.pipe().push()
+    bob.pipe().pull()
+    (tmp_path / "shared").rename(tmp_path / "unmounted")
+    for call in (bob.pipe().pull, bob.pipe().push, bob.pipe().status, lambda: bob.pipe().pull(prune=True)):
+        with pytest.raises(BackendError, match="where both sides of 'team' had 2. Is it mounted"):
+            call()
+    assert bob.store.plan([Prices(), Now()]).complete and not (tmp_path / "shared").exists()
+    assert len(ann.pipe().push(verify=True).new) == 2
