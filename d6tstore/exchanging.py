@@ -170,7 +170,7 @@ class Way:
             if step.data and (found := self.source(step.pair)) is not None:
                 route = self.route(step.pair)
                 wanted = keys.setdefault(route.target, [])
-                wanted += [route.key(output.key) for output in found.outputs.values()]
+                wanted += [key for output in found.outputs.values() for key in route.keys(output)]
         return {backend: backend.stat(wanted) for backend, wanted in keys.items()}
 
     def _one(self, step: Step, arrived: Mapping[Backend, Mapping[str, Entry]], tell: Any) -> Item:

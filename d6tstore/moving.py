@@ -51,6 +51,15 @@ class Route(NamedTuple):
         family, slash, rest = key.removeprefix(root).partition("/")
         return f"{root}{self.family(family)}{slash}{rest}"
 
+    def keys(self, output: Output) -> list[str]:
+        """Where an output may be at the target: a database has it as a table, or as bytes."""
+        as_table = [self._as_table(output).key] if isinstance(self.target, TableBackend) else []
+        return [self.key(output.key), *as_table]
+
+    def _as_table(self, output: Output) -> Output:
+        stem = self.key(output.key).removesuffix(output.suffix)
+        return replace(output, key=stem, checksum="", bytes=0, table=True, note="")
+
     def carry(
         self, old: Record, arrived: Callable[[Output], bool], names: Collection[str] | None = None, tell: Tell = None
     ) -> Record:
@@ -83,6 +92,11 @@ class Route(NamedTuple):
         if output.table or isinstance(self.target, TableBackend):
             format = kept_format(output.format, None)
             if isinstance(format, TableFormat):
+                table = self._as_table(output)
+                if isinstance(self.target, TableBackend) and arrived(table):
+                    if tell is not None:
+                        tell(output.bytes)
+                    return table
                 try:
                     return self._frame(old, output, format, "", tell)
                 except FormatError as exc:
@@ -138,6 +152,7 @@ class Route(NamedTuple):
             self.target, format, output.format, frame, lambda suffix: stem + suffix, None, plain, note
         )
         if made.content != output.content:
+            self.target.delete(made.key)  # else the next try would find it there
             raise Damaged(
                 f"{old.id}: the frame came out of {self.source!r} otherwise than its record says. {self.cure}",
                 problem="has another content than its record says",
