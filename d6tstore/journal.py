@@ -66,6 +66,11 @@ def entries(backend: Backend, limit: int | None = None) -> list[Push]:
     return [push for _, push in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
+def exists(backend: Backend) -> bool:
+    """Did anybody ever push there?"""
+    return next(iter(backend.list(_LOG)), None) is not None
+
+
 def write(backend: Backend, message: str, pushed: Mapping[str, str], removed: Iterable[str]) -> Push:
     """Note a push, after all that there are. Written last: what it names is there.
 

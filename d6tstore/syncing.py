@@ -11,7 +11,7 @@ from d6tstore import exchange, journal, mending, record, synced
 from d6tstore.backend import Backend
 from d6tstore.comparing import Difference, Pair, compare
 from d6tstore.earlier import as_of
-from d6tstore.errors import Conflict, Denied, ExchangeFailed, UsageError
+from d6tstore.errors import BackendError, Conflict, Denied, ExchangeFailed, UsageError
 from d6tstore.exchange import Exchange, Item
 from d6tstore.exchanging import MOVES, Step, Way
 from d6tstore.graph import Graph
@@ -43,17 +43,28 @@ class Syncing(NamedTuple):
         ids = {task.id for task in graph if not task.aggregates}
         return ids, {graph.tasks[id].id for id in graph.targets}
 
-    def compared(self, wanted: tuple[set[str], set[str]] | None) -> list[Pair]:
-        """How both sides differ, for those that are wanted."""
+    def compared(self, wanted: tuple[set[str], set[str]] | None, refill: bool = False) -> list[Pair]:
+        """How both sides differ, for those that are wanted.
+
+        Raises:
+            BackendError: nothing at all is there, where something was: a folder that is not mounted looks like that.
+        """
         points = synced.read(self.here.default, self.name, self.url)
-        return compare(self.here, self.there, points, None if wanted is None else wanted[0])
+        found = compare(self.here, self.there, points, None if wanted is None else wanted[0])
+        empty = wanted is None and points and not refill and all(pair.there is None for pair in found)
+        if empty and not journal.exists(self.there.default):
+            raise BackendError(
+                f"there is no result in {self.there.default!r}, where both sides of {self.name!r} had {len(points)}. "
+                "Is it mounted, and the right place? If it was emptied: push with verify fills it again."
+            )
+        return found
 
     def push_steps(
         self, tasks: Any, keep: str | None, upstream: bool, prune: bool, verify: bool
     ) -> tuple[list[Step], Way]:
         """What a push has to do with each result; arguments as for `Pipe.push`."""
         wanted = self.wanted(tasks)
-        pairs, way = self.compared(wanted), Way(None, self.here, self.there, _checked(keep), prune)
+        pairs, way = self.compared(wanted, refill=verify), Way(None, self.here, self.there, _checked(keep), prune)
         lacking = mending.lacking_there(pairs, verify)
         if verify:
             pairs = mending.vanished(way.there.default, pairs)
@@ -100,10 +111,16 @@ class Syncing(NamedTuple):
 
     # ------------------------------------------------------------------------ moving
 
-    def exchanged(
-        self, what: str, way: Way, steps: list[Step], moving: list[Step]
-    ) -> tuple[Exchange, dict[str, str], list[str]]:
-        """Move what is to be moved, and note what both sides agree on, even if it is interrupted."""
+    def exchanged(self, what: str, way: Way, steps: list[Step], moving: list[Step], message: str = "") -> Exchange:
+        """Move what is to be moved, and note what both sides agree on, even if it is interrupted.
+
+        Args:
+            what: it is called.
+            way: of the results.
+            steps: all that there is to say.
+            moving: those with something to do.
+            message: for the log of the other side, of a push.
+        """
         items = {step.pair.id: step.item for step in steps}
         moved: list[Step] = []
         direction = "up" if way.origin is None else "down"
@@ -121,12 +138,23 @@ class Syncing(NamedTuple):
                 way.move(moving, tell, done)
         finally:
             way.settle(step for step in moved if step.item.action in MOVES)
+            if way.origin is None:
+                self._log(way, steps, moved, message)
             points = {step.pair.id: way.point(step) for step in moved if step.item.action != exchange.LEFT}
             points |= dict(_agreed(steps))
             synced.update(self.here.default, self.name, self.url, points)
+        return Exchange(what, list(items.values()))
+
+    def _log(self, way: Way, steps: list[Step], moved: list[Step], message: str) -> None:
+        """Note a push at the other side, with what an earlier one brought there that was killed before it did."""
+        there = way.there.default
         pushed = {step.pair.id: _source(way, step).write_id for step in moved if step.item.action in MOVES}
         removed = [step.pair.id for step in moved if is_removal(step)]
-        return Exchange(what, list(items.values())), pushed, removed
+        if unsure := dict(_unsure(steps)):
+            logged = journal.written_ids(journal.entries(there))
+            pushed |= {id: write_id for id, write_id in unsure.items() if logged.get(id) != write_id}
+        if pushed or removed:
+            journal.write(there, message, pushed, removed)
 
 
 def told(done: Exchange) -> Exchange:
@@ -156,8 +184,17 @@ def _agreed(steps: list[Step]) -> Iterator[tuple[str, Point]]:
     """What was the same on both sides before, and is not noted as that."""
     for step in steps:
         pair = step.pair
-        if step.item.action == exchange.SAME and pair.point is None and pair.mine and pair.theirs:
+        if step.item.action == exchange.SAME and not pair.noted and pair.mine and pair.theirs:
             yield pair.id, Point(pair.mine.write_id, pair.theirs.write_id)
+
+
+def _unsure(steps: list[Step]) -> Iterator[tuple[str, str]]:
+    """Write ids of what was made here and is there, without a note of how it came there."""
+    for step in steps:
+        pair = step.pair
+        if step.item.action == exchange.SAME and not pair.noted and pair.mine and pair.theirs:
+            if pair.mine.write_id == pair.theirs.write_id and pair.mine.origin is None:
+                yield pair.id, pair.mine.write_id
 
 
 def status(pair: Pair) -> Item:
