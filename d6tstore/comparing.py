@@ -40,6 +40,10 @@ class Found(NamedTuple):
     data: bytes | RecordError
     namespace: str
 
+    def has(self, write_id: str) -> bool:
+        """Is it the version of that write id? Asked of very many: the record is not decoded."""
+        return isinstance(self.data, bytes) and f'"write_id":"{write_id}"'.encode() in self.data
+
     def record(self) -> Record:
         """The record. Raises RecordError: it is damaged, or names what is not its own."""
         if isinstance(self.data, RecordError):
@@ -79,8 +83,17 @@ class Pair:
         """The record that is there. Raises RecordError."""
         return None if self.there is None else self.there.record()
 
+    @property
+    def noted(self) -> bool:
+        """Is it known that both sides agreed on just these records? They are not decoded for it."""
+        point, here, there = self.point, self.here, self.there
+        if point is None or here is None or there is None:
+            return False
+        return here.has(point.mine) and there.has(point.theirs)
+
     def _judged(self) -> Difference:
         if self.here and self.there and self.here.data == self.there.data and self.here.key == self.there.key:
+            _ = self.noted or self.mine  # what nobody noted may be damaged on both sides
             return Difference.SAME
         mine, theirs, point = self.mine, self.theirs, self.point
         if mine is not None and any(not output.checksum and not output.table for output in mine.outputs.values()):

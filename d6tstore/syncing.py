@@ -141,7 +141,7 @@ class Syncing(NamedTuple):
             if way.origin is None:
                 self._log(way, steps, moved, message)
             points = {step.pair.id: way.point(step) for step in moved if step.item.action != exchange.LEFT}
-            points |= dict(_agreed(steps))
+            points |= {id: Point(mine.write_id, theirs.write_id) for id, mine, theirs in _agreed(steps)}
             synced.update(self.here.default, self.name, self.url, points)
         return Exchange(what, list(items.values()))
 
@@ -150,7 +150,9 @@ class Syncing(NamedTuple):
         there = way.there.default
         pushed = {step.pair.id: _source(way, step).write_id for step in moved if step.item.action in MOVES}
         removed = [step.pair.id for step in moved if is_removal(step)]
-        if unsure := dict(_unsure(steps)):
+        # Made here, and there already without a note of how it came there.
+        unsure = {id: m.write_id for id, m, t in _agreed(steps) if m.write_id == t.write_id and m.origin is None}
+        if unsure:
             logged = journal.written_ids(journal.entries(there))
             pushed |= {id: write_id for id, write_id in unsure.items() if logged.get(id) != write_id}
         if pushed or removed:
@@ -180,21 +182,12 @@ def is_removal(step: Step) -> bool:
     return step.item.action == exchange.REMOVED
 
 
-def _agreed(steps: list[Step]) -> Iterator[tuple[str, Point]]:
-    """What was the same on both sides before, and is not noted as that."""
+def _agreed(steps: list[Step]) -> Iterator[tuple[str, Record, Record]]:
+    """What was the same on both sides before, and is not noted as that: id, and the records here and there."""
     for step in steps:
         pair = step.pair
         if step.item.action == exchange.SAME and not pair.noted and pair.mine and pair.theirs:
-            yield pair.id, Point(pair.mine.write_id, pair.theirs.write_id)
-
-
-def _unsure(steps: list[Step]) -> Iterator[tuple[str, str]]:
-    """Write ids of what was made here and is there, without a note of how it came there."""
-    for step in steps:
-        pair = step.pair
-        if step.item.action == exchange.SAME and not pair.noted and pair.mine and pair.theirs:
-            if pair.mine.write_id == pair.theirs.write_id and pair.mine.origin is None:
-                yield pair.id, pair.mine.write_id
+            yield pair.id, pair.mine, pair.theirs
 
 
 def status(pair: Pair) -> Item:
