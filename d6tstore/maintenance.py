@@ -64,16 +64,16 @@ def record_bytes(
         repository: of the store.
         keys: which; None is all.
     """
-    if keys is None:
-        listed, keys = backend.list(record.RECORDS), []
-        for entry in listed:
-            if not is_record(entry.key[len(record.RECORDS) :], repository.namespace):
-                continue
-            if entry.size > _LARGEST:
-                yield entry.key, RecordError(f"record {entry.key!r} has {entry.size:,} bytes: it is none of ours.")
-            else:
-                keys.append(entry.key)
-    yield from backend.read_many(list(keys)).items()
+    listed = backend.list(record.RECORDS) if keys is None else backend.stat(keys).values()
+    wanted = []
+    for entry in listed:
+        if not is_record(entry.key[len(record.RECORDS) :], repository.namespace):
+            continue
+        if entry.size > _LARGEST:  # it would fill our memory
+            yield entry.key, RecordError(f"record {entry.key!r} has {entry.size:,} bytes: it is none of ours.")
+        else:
+            wanted.append(entry.key)
+    yield from backend.read_many(wanted).items()
 
 
 def all_records(backend: Backend, repository: Repository, prefix: str) -> list[tuple[str, Record | RecordError]]:

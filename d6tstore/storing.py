@@ -56,7 +56,8 @@ def store(
         return Output(new, name, derived(new))
     if isinstance(format, TableFormat):
         with stream.closing(value):
-            return store_frame(backend, format, name, format.to_arrow(value), key, old, transfers)
+            frame = format.to_arrow(value)
+            return store_frame(backend, format, name, frame, key, old, transfers, only_tables=format.only_tables)
     with Spool(backend) as spool:
         _dump(format, value, spool, backend)
         checksum, size = spool.checksum()
@@ -77,10 +78,11 @@ def store_frame(
     old: Output | None,
     transfers: Transfers,
     note: str = "",
+    only_tables: bool = False,
 ) -> Output:
     """A native table where the backend takes it, else bytes. What comes in parts is hashed as it goes by.
 
-    With a note, which says why not, no table is tried.
+    With a note, which says why not, no table is tried. `only_tables` refuses bytes; a copy elsewhere may be bytes.
     """
     schema = frame.schema
     if old is not None and hasattr(frame, "num_rows"):  # all is there: perhaps nothing need be written
@@ -103,7 +105,7 @@ def store_frame(
                     ) from exc
                 refusal = str(exc)
         note = refusal
-    if format.only_tables:
+    if only_tables:
         raise FormatError(
             f"{backend!r} cannot hold it as a table: {note or 'it holds no tables'}. Choose a database "
             "(d6tstore.db.init), change the frame, or use a task class that may store bytes (TaskPqPandas)."

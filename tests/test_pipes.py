@@ -655,3 +655,18 @@ def test_a_place_that_is_empty_all_at_once_is_not_believed(ann, bob, tmp_path):
             call()
     assert bob.store.plan([Prices(), Now()]).complete and not (tmp_path / "shared").exists()
     assert len(ann.pipe().push(verify=True).new) == 2
+
+
+def test_tables_of_a_database_go_through_a_folder(project, tmp_path):
+    class Panel(d6tstore.tasks.TaskSQLPandas):
+        def run(self):
+            self.save(pd.DataFrame({"x": [1, 2, 3]}))
+
+    d6tstore.db.init(f"sqlite:///{tmp_path}/ann.db")
+    d6tstore.init(tmp_path / "ann").run(Panel())
+    pipe = d6tstore.pipes.init("team", url=tmp_path / "shared")
+    assert len(pipe.push().new) == 1 and list((tmp_path / "shared" / "Panel").rglob("*.parquet"))
+    d6tstore.db.init(f"sqlite:///{tmp_path}/bob.db")
+    store = d6tstore.init(tmp_path / "bob")
+    assert len(pipe.pull().new) == 1 and store.complete(Panel())
+    assert Panel().output().record().outputs["data"].table and Panel().output().load().x.tolist() == [1, 2, 3]
