@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from d6tstore import exchange
 from d6tstore.backend import Backend, Entry
-from d6tstore.comparing import Difference, Pair
+from d6tstore.comparing import Difference, Pair, places
 from d6tstore.errors import BackendError, D6tstoreError
 from d6tstore.exchange import Item
 from d6tstore.moving import Route, Tell
@@ -68,7 +68,7 @@ class Way:
         if pair.here is not None:
             return pair.here.backend
         found = self.source(pair)
-        return self.here.named.get(found.backend, self.here.default) if found is not None else self.here.default
+        return places(self.here).get(found.backend, self.here.default) if found is not None else self.here.default
 
     def route(self, pair: Pair) -> Route:
         """From the one to the other."""

@@ -42,21 +42,37 @@ def fetch(repository: Repository, backend: Backend, found: Record, names: Collec
     kept = _record_there(remote, Route(backend, repository.namespace, remote.backend, namespace), found)
     cure = f"Others are not affected. Who has it whole can mend it: d6tstore pipe verify {remote.name} --repair."
     route = Route(remote.backend, namespace, backend, repository.namespace, cure)
-    if strange := [n for n in names if n not in kept.outputs or kept.outputs[n].content != found.outputs[n].content]:
-        raise Damaged(f"{found.id}: output {strange[0]!r} in {remote!r} is not what was pulled. Pull it again.",
-                      problem="is another output")  # fmt: skip
+    _check(remote, route, kept, found, names)
     there = backend.stat([route.key(kept.outputs[name].key) for name in names])
     total = sum(kept.outputs[name].bytes for name in names)
     tell = repository.progress.meter("down", remote.name, total, len(names))
-    came = route.carry(kept, lambda output: output.is_in(there), names, tell)
+    came = route.carry(kept, lambda output: output.key in there, names, tell)  # even if somebody edited it here
     outputs = {**found.outputs, **{name: came.outputs[name] for name in names}}
     if outputs != found.outputs:
         current = backend.read_many([found.key]).get(found.key)
         seen = None if current is None else record.decode(current, found.key)
         if seen is not None and seen.write_id == found.write_id:
+            new = replace(seen, outputs={**seen.outputs, **{name: came.outputs[name] for name in names}})
             with contextlib.suppress(Changed):  # somebody replaced it: then this is nobody's result any more
-                publish(backend, replace(seen, outputs=outputs), seen, repository.keep_versions)
+                publish(backend, new, seen, repository.keep_versions)
     return replace(found, outputs=outputs)
+
+
+def _check(remote: Remote, route: Route, kept: Record, found: Record, names: Collection[str]) -> None:
+    """Raise Damaged if outputs are not those that were pulled, or objects have other sizes: they are not read then."""
+    there = remote.backend.stat([output.key for output in kept.outputs.values()])
+    for name in names:
+        theirs, mine = kept.outputs.get(name), found.outputs[name]
+        if (
+            theirs is None
+            or theirs.content != mine.content
+            or (route.key(theirs.key) == mine.key and theirs.checksum != mine.checksum)
+        ):
+            raise Damaged(f"{found.id}: output {name!r} in {remote!r} is not what was pulled. Pull it again.",
+                          problem="is another output")  # fmt: skip
+        if theirs.key in there and not theirs.is_in(there):
+            problem = f"has {there[theirs.key].size:,} bytes, its record says {theirs.bytes:,}"
+            raise Damaged(f"{found.id}: object {theirs.key!r} in {remote!r} {problem}. {route.cure}", problem=problem)
 
 
 def _record_there(remote: Remote, route: Route, found: Record) -> Record:

@@ -16,7 +16,7 @@ from d6tstore.claiming import claimed
 from d6tstore.errors import UsageError
 
 _LOG = f"{record.ROOT}log/"
-_KEY = re.compile(re.escape(_LOG) + r"([0-9]{8})-[0-9a-f]{16}\.json")
+_KEY = re.compile(re.escape(_LOG) + r"([0-9]{8,})-[0-9a-f]{16}\.json")
 _LARGEST = 256 << 20  # bytes of an entry
 
 
@@ -63,12 +63,18 @@ def entries(backend: Backend, limit: int | None = None) -> list[Push]:
     for key, data in backend.read_many(wanted).items():
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             found.append((key, msgspec.structs.replace(msgspec.json.decode(data, type=Push), number=_number(key))))
-    return [push for _, push in sorted(found, key=lambda pair: pair[0], reverse=True)]
+    return [push for _, push in sorted(found, key=lambda pair: (_number(pair[0]), pair[0]), reverse=True)]
 
 
 def exists(backend: Backend) -> bool:
     """Did anybody ever push there?"""
     return next(iter(backend.list(_LOG)), None) is not None
+
+
+def check_message(message: object) -> None:
+    """Raise UsageError if it is no text that a log can hold: before anything is transferred."""
+    if not isinstance(message, str) or any("\ud800" <= char <= "\udfff" for char in message):
+        raise UsageError(f"message={message!r} must be text, without lone surrogates.")
 
 
 def write(backend: Backend, message: str, pushed: Mapping[str, str], removed: Iterable[str]) -> Push:
@@ -135,7 +141,7 @@ def until(pushes: Iterable[Push], at: int | str | datetime.date) -> tuple[list[P
 
 def _keys(backend: Backend) -> list[str]:
     found = (e for e in backend.list(_LOG) if _KEY.fullmatch(e.key) and e.size <= _LARGEST)
-    return sorted(entry.key for entry in found)
+    return sorted((entry.key for entry in found), key=lambda key: (_number(key), key))
 
 
 def _number(key: str) -> int:

@@ -23,7 +23,7 @@ def is_record(rest: str, namespace: str) -> bool:
 
 def _is_of(shape: re.Pattern[str], key: str, namespace: str) -> bool:
     found = shape.fullmatch(key)
-    return found is not None and found[1].rpartition(".")[0] == namespace
+    return found is not None and found[1].isprintable() and found[1].rpartition(".")[0] == namespace
 
 
 def id_of(key: str) -> str:

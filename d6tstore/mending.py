@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from d6tstore import record
-from d6tstore.backend import Backend
+from d6tstore.backend import Backend, Entry
 from d6tstore.comparing import Difference, Pair
 from d6tstore.errors import D6tstoreError, RecordError
 from d6tstore.keys import suspicion
@@ -23,8 +23,24 @@ _AT_ONCE = 16
 
 
 def lacking_here(pairs: Iterable[Pair]) -> set[str]:
-    """Ids of results that both sides have, and of which an object is not in this store."""
-    return _lacking([(pair.id, pair.here.backend, pair.mine) for pair in pairs if _is_same(pair) and pair.here])
+    """Ids of results that both sides have, and of which an object is not in this store.
+
+    One that has another size than its record says was changed here: it counts as damaged, and is never overwritten.
+    """
+    same = [(pair, pair.here.backend, pair.mine) for pair in pairs if _is_same(pair) and pair.here]
+    there = _entries((backend, mine) for _, backend, mine in same)
+    lacking = set()
+    for pair, backend, mine in same:
+        for output in mine.outputs.values() if mine else ():
+            if output.key not in there[backend]:
+                lacking.add(pair.id)
+            elif not output.is_in(there[backend]):
+                pair.difference = Difference.DAMAGED
+                pair.problem = (
+                    f"object {output.key!r} in {backend!r} was changed here: it has {there[backend][output.key].size} "
+                    f"bytes, its record says {output.bytes}. Move it away and pull again, or run the task with force"
+                )
+    return lacking
 
 
 def lacking_there(pairs: Iterable[Pair], verify: bool) -> set[str]:
@@ -35,23 +51,25 @@ def lacking_there(pairs: Iterable[Pair], verify: bool) -> set[str]:
         verify: look at all of them, not only at those that went without objects.
     """
     wanted = [p for p in pairs if _is_same(p) and p.there and (verify or (p.point is not None and p.point.bare))]
-    return _lacking([(pair.id, pair.there.backend, pair.theirs) for pair in wanted if pair.there])
+    found = [(pair.id, pair.there.backend, pair.theirs) for pair in wanted if pair.there]
+    there = _entries((backend, theirs) for _, backend, theirs in found)
+    return {
+        id
+        for id, backend, theirs in found
+        if theirs and not all(output.is_in(there[backend]) for output in theirs.outputs.values())
+    }
 
 
 def _is_same(pair: Pair) -> bool:
     return pair.difference is Difference.SAME
 
 
-def _lacking(found: list[tuple[str, Backend, Record | None]]) -> set[str]:
+def _entries(found: Iterable[tuple[Backend, Record | None]]) -> dict[Backend, dict[str, Entry]]:
+    """The objects of records that there are."""
     keys: dict[Backend, list[str]] = {}
-    for _, backend, kept in found:
+    for backend, kept in found:
         keys.setdefault(backend, []).extend(output.key for output in kept.outputs.values()) if kept else None
-    there = {backend: backend.stat(wanted) for backend, wanted in keys.items()}
-    return {
-        id
-        for id, backend, kept in found
-        if kept and not all(output.is_in(there[backend]) for output in kept.outputs.values())
-    }
+    return {backend: backend.stat(wanted) for backend, wanted in keys.items()}
 
 
 def vanished(backend: Backend, pairs: Iterable[Pair]) -> list[Pair]:
@@ -80,16 +98,18 @@ def records(there: Repository, family: str) -> list[Record]:
 def verify(here: Repository, there: Repository, pairs: Iterable[Pair], repair: bool) -> list[Problem]:
     """See `Pipe.verify`."""
 
+    pairs = [pair for pair in pairs if pair.there is not None]
+    entries = _entries((there.default, _readable(pair)) for pair in pairs).get(there.default, {})
+
     def checked(pair: Pair) -> list[Problem]:
-        if pair.there is None:
-            return []
+        assert pair.there is not None
         try:
             kept = pair.there.record()
         except RecordError as exc:
             return [Problem(pair.id, pair.there.key, str(exc))]
         problems = {}
         for name, output in kept.outputs.items():
-            if problem := problem_of(Stored(pair.id, there.default, output, Transfers.plain())):
+            if problem := _problem(Stored(pair.id, there.default, output, Transfers.plain()), entries):
                 problems[name] = Problem(pair.id, output.key, problem)
         if repair and problems:
             with contextlib.suppress(D6tstoreError, OSError):  # what is not repaired is told
@@ -99,6 +119,20 @@ def verify(here: Repository, there: Repository, pairs: Iterable[Pair], repair: b
 
     with ThreadPoolExecutor(_AT_ONCE, "d6tstore-verify") as pool:
         return [problem for found in pool.map(checked, pairs) for problem in found]
+
+
+def _readable(pair: Pair) -> Record | None:
+    with contextlib.suppress(RecordError):
+        return pair.theirs
+    return None
+
+
+def _problem(stored: Stored, entries: Mapping[str, Entry]) -> str | None:
+    """What is wrong with an object; one of another size is not read, for it may be of any size."""
+    output, entry = stored.output, entries.get(stored.output.key)
+    if entry is not None and not output.is_in(entries):
+        return f"has {entry.size:,} bytes, its record says {output.bytes:,}"
+    return problem_of(stored)
 
 
 def _repair(here: Repository, there: Repository, pair: Pair, kept: Record, names: set[str]) -> None:

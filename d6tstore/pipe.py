@@ -58,6 +58,15 @@ class Pipe:
         place = f"{access.url}#{access.namespace}" if access.namespace else access.url
         return Syncing(self.name, place, self.here, self.there)
 
+    def _for_writing(self) -> Pipe:
+        """This pipe, as who writes there opens it. Raises Denied: it is for reading."""
+        if self.remote.access.role == "read":
+            raise Denied(
+                f"the pipe {self.name!r} is for reading (role = 'read'). Push to another one, or ask who runs it for "
+                "the right to write."
+            )
+        return Pipe(self.remote.for_writing(), self._repository)
+
     # ------------------------------------------------------------ push and pull
 
     def push(
@@ -91,17 +100,14 @@ class Pipe:
             >>> pipe = d6tstore.pipes.init("team-features", url="s3://bucket/team")  # doctest: +SKIP
             >>> pipe.push(message="prices of March")  # doctest: +SKIP
         """
-        if self.remote.access.role == "read":
-            raise Denied(
-                f"the pipe {self.name!r} is for reading (role = 'read'). Push to another one, or ask who runs it for "
-                "the right to write."
-            )
-        steps, way = self._syncing.push_steps(tasks, keep, upstream, prune, verify)
-        self._syncing.refuse_conflicts(steps, keep)
+        syncing = self._for_writing()._syncing
+        journal.check_message(message)
+        steps, way = syncing.push_steps(tasks, keep, upstream, prune, verify)
+        syncing.refuse_conflicts(steps, keep)
         moving = [step for step in steps if step.item.action in MOVES or (prune and is_removal(step))]
         if moving:
-            self._syncing.try_writing(way.there.default)
-        return told(self._syncing.exchanged(f"push to {self.name}", way, steps, moving, message))
+            syncing.try_writing(way.there.default)
+        return told(syncing.exchanged(f"push to {self.name}", way, steps, moving, message))
 
     def push_preview(
         self, tasks: Any = None, *, keep: str | None = None, upstream: bool = False, prune: bool = False,
@@ -184,8 +190,12 @@ class Pipe:
 
         Returns:
             What is damaged or missing, and was not repaired.
+
+        Raises:
+            Denied: the pipe is for reading, and something is to be sent.
         """
-        return mending.verify(self.here, self.there, self._syncing.compared(None), repair)
+        there = self._for_writing().there if repair else self.there
+        return mending.verify(self.here, there, self._syncing.compared(None), repair)
 
     def gc(self, dry_run: bool = True, older_than: float = maintenance.GRACE) -> Garbage:
         """Remove what no record of anybody at the other side refers to, current or kept. Tells only, unless told.
@@ -193,5 +203,8 @@ class Pipe:
         Args:
             dry_run: False removes it.
             older_than: spare what is younger, in seconds: somebody may be pushing it.
+
+        Raises:
+            Denied: the pipe is for reading, and something is to be removed.
         """
-        return maintenance.collect(self.there, dry_run, older_than)
+        return maintenance.collect(self.there if dry_run else self._for_writing().there, dry_run, older_than)

@@ -64,13 +64,12 @@ def _swap(backend: Backend, new: Record, seen: Record | None) -> None:
         version = entry.version
     kept = _kept(new, seen)
     if kept is not None:
-        backend.write(kept.history_key, record.encode(kept))
+        with contextlib.suppress(Changed):  # who replaces it at the same time, or dismissed it, has it there by now
+            backend.compare_and_swap(kept.history_key, None, record.encode(kept))
     try:
         backend.compare_and_swap(new.key, version, record.encode(new))
-    except BackendError:
-        if kept is not None:
-            backend.delete(kept.history_key)  # it is current still, or somebody else's affair
-        raise
+    except Changed as exc:
+        raise _changed(backend, new) from exc
 
 
 def _checked(backend: Backend, new: Record, seen: Record | None) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 import msgspec
 
 from d6tstore import record
 from d6tstore.backend import Backend
-from d6tstore.errors import NotFound
+from d6tstore.claiming import claimed
+from d6tstore.errors import Denied, NotFound
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -36,11 +38,17 @@ def read(backend: Backend, pipe: str, url: str) -> dict[str, Point]:
 
 
 def update(backend: Backend, pipe: str, url: str, changed: Mapping[str, Point | None]) -> None:
-    """Note points; None forgets one. What another process noted meanwhile stays."""
-    points = read(backend, pipe, url)
-    new = {id: point for id, point in {**points, **changed}.items() if point is not None}
-    if new != points:
-        backend.write(_key(pipe), msgspec.json.encode(Synced(url, new)))
+    """Note points; None forgets one. What another process noted meanwhile stays. A store that only reads notes none."""
+
+    def noted() -> None:
+        points = read(backend, pipe, url)
+        new = {id: point for id, point in {**points, **changed}.items() if point is not None}
+        if new != points:
+            backend.write(_key(pipe), msgspec.json.encode(Synced(url, new)))
+
+    if changed:
+        with contextlib.suppress(Denied):
+            claimed(backend, f"pipe-{pipe}", "what both sides agreed on", noted)
 
 
 def _key(pipe: str) -> str:

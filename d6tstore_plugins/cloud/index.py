@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 
 from d6tstore.backend import Entry
 from d6tstore.errors import BackendError, NotFound
@@ -25,6 +25,7 @@ FEW = 32
 _PAGE = 1_000  # keys of a listing; one takes about as long as so many small objects read at once:
 _WORTH = 20
 _MOST = 100_000  # records of a family; beyond, the index itself would take too long
+_LARGEST = 1 << 30  # bytes of an index, unpacked; more than that is somebody's bomb
 
 Known = dict[str, tuple[str, bytes]]  # tag and bytes by key
 
@@ -100,21 +101,19 @@ class Index:
 
     def _stored(self, folder: str) -> Known:
         try:
-            compressed: bytes = self._client.get(_index(folder))
-            return msgspec.msgpack.decode(
-                pa.CompressedInputStream(pa.BufferReader(compressed), "zstd").read(), type=Known
-            )
-        except (NotFound, msgspec.MsgspecError, OSError, pa.ArrowException):  # none, or somebody damaged it
+            entry = self._client.head(_index(folder))
+            if entry is None or entry.size > _LARGEST:
+                return {}
+            unpacked = zlib.decompressobj().decompress(self._client.get(_index(folder)), _LARGEST + 1)
+            return msgspec.msgpack.decode(unpacked, type=Known) if len(unpacked) <= _LARGEST else {}
+        except (NotFound, msgspec.MsgspecError, zlib.error):  # none, or somebody damaged it
             return {}
 
     def _store(self, folder: str, known: Known) -> None:
         if len(known) > _MOST:
             return
-        sink = pa.BufferOutputStream()
-        with pa.CompressedOutputStream(sink, "zstd") as file:
-            file.write(msgspec.msgpack.encode(known))
         with contextlib.suppress(BackendError):  # who may not write does without
-            self._client.put(_index(folder), sink.getvalue().to_pybytes())
+            self._client.put(_index(folder), zlib.compress(msgspec.msgpack.encode(known), 1))
 
 
 def grouped(keys: Iterable[str], part: Callable[[str], str]) -> dict[str, list[str]]:
@@ -150,4 +149,4 @@ def _folder(key: str) -> str:
 
 
 def _index(folder: str) -> str:
-    return f"{INDEX}{folder.rpartition('/')[2]}.zst"
+    return f"{INDEX}{folder.rpartition('/')[2]}.z"
