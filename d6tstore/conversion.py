@@ -102,8 +102,17 @@ def _encode(value: Any) -> Any:
 
 
 def to_json(value: Any) -> Any:
-    """A parameter value as JSON values; paths relative to the project, sets sorted."""
-    return msgspec.to_builtins(value, enc_hook=_encode, order="deterministic", str_keys=True)
+    """A parameter value as JSON values; paths relative to the project, sets sorted, tuples as lists."""
+    return _without_tuples(msgspec.to_builtins(value, enc_hook=_encode, order="deterministic", str_keys=True))
+
+
+def _without_tuples(value: Any) -> Any:
+    """As JSON gives it back: a record is compared with it."""
+    if isinstance(value, list | tuple):
+        return [_without_tuples(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_tuples(item) for key, item in value.items()}
+    return value
 
 
 _canonical = msgspec.json.Encoder(order="deterministic").encode

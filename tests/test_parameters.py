@@ -473,3 +473,17 @@ def test_a_task_keeps_its_identity_when_it_travels(project, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path / "other")
     again = pickle.loads(data)
     assert again == task and again.id == task.id and again.path == project / "raw.csv" and again.items == [3]
+
+
+@pytest.mark.parametrize("value", [(1, "a"), [(1, "a")], {"a": (1, "a")}])
+def test_a_result_of_a_tuple_is_found_again(any_store, value):
+    class Paired(d6tstore.tasks.TaskJson):
+        x = d6tstore.Parameter(
+            value, type={tuple: tuple[int, str], list: list[tuple], dict: dict[str, tuple]}[type(value)]
+        )
+
+        def run(self):
+            self.save(1)
+
+    assert any_store.run(Paired()).ran == [Paired()]
+    assert any_store.run(Paired()).ran == [] and Paired().output().load() == 1
