@@ -62,8 +62,8 @@ __all__ = [
     "EnumParameter", "Explanation", "FloatParameter", "Format", "IntParameter", "ListParameter", "Parameter",
     "PathFormat", "PathParameter", "Plan", "Record", "Report", "State", "Store", "StrParameter", "TableBackend",
     "TableFormat", "Target", "Task", "TupleParameter", "accept", "compare", "db", "errors", "external", "gc", "grid",
-    "init", "invalidate_all", "invalidate_downstream", "invalidate_orphans", "invalidate_upstream", "open", "pipes", "preview",
-    "requires", "run", "sql", "tasks", "use", "verify", "why",
+    "init", "invalidate_all", "invalidate_downstream", "invalidate_orphans", "invalidate_upstream", "open", "pipes",
+    "preview", "requires", "run", "sql", "tasks", "use", "verify", "why",
 ]  # fmt: skip
 
 _LAZY = {

@@ -61,12 +61,19 @@ def tasks(words: Sequence[str]) -> list[Task]:
         UsageError: no such module or class, or not a task.
         ParameterError: a parameter is unknown, missing, given twice or of the wrong type.
     """
-    found: list[Task] = []
+    return [_make(cls, values) for cls, values in _parsed(words)]
+
+
+def task_classes(words: Sequence[str]) -> list[type[Task] | Task]:
+    """The task classes that words name; the task where parameters follow. Words and errors as for `tasks`."""
+    return [_make(cls, values) if values else cls for cls, values in _parsed(words)]
+
+
+def _parsed(words: Sequence[str]) -> Iterator[tuple[type[Task], dict[str, Any]]]:
     rest = list(words)
     while rest:
         cls = task_class(rest.pop(0))
-        found.append(_make(cls, _values(cls, rest)))
-    return found
+        yield cls, _values(cls, rest)
 
 
 def task_class(name: str) -> type[Task]:

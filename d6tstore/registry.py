@@ -136,8 +136,14 @@ def refresh() -> None:
 
 @functools.cache
 def _format_named(name: str) -> Format:
-    found: Format = load(FORMATS, name)()
+    found: Format = load(FORMATS, registered_name(name))()
     return found
+
+
+def registered_name(name: str) -> str:
+    """The entry point of a format that a record names by its class; any other name as it is."""
+    by_class = {point.value: point.name for points in _found(FORMATS).values() for point in points}
+    return by_class.get(name, name)
 
 
 def format_of(declared: Any) -> Format:
