@@ -52,6 +52,7 @@ class Leases:
         self._busy: set[str] = set()  # those that are being renewed
         self._seen: dict[str, tuple[str, float]] = {}  # of those of others: tag, and when we saw it first
         self._works: bool | None = None
+        self._trying = threading.Lock()
         self._wake = threading.Event()
         self._renewing: threading.Thread | None = None
 
@@ -156,24 +157,28 @@ class Leases:
 
     def works(self) -> bool:
         """Does the service keep conditions? Tried once, for some ignore them."""
-        if self._works is None:
-            probe = f"{CLAIMS}.probe-{uuid.uuid4().hex}"
-            try:
-                first = self._put(probe, _Lease({}, 1.0), None)
-                self._works = bool(first) and self._client.put_if(probe, b"", None) is None
-            except BackendError as exc:
-                if "NotImplemented" not in str(exc) and "501" not in str(exc):
-                    raise
-                self._works = False
-            finally:
-                with contextlib.suppress(BackendError):
-                    self._client.delete([probe])
-            if not self._works:
-                warnings.warn(
-                    f"{self._place} has no conditional writes, so there are no claims: two who run at the same time "
-                    "may compute the same task twice. All results are right.", LeaseWarning, stacklevel=4,
-                )  # fmt: skip
-        return self._works
+        with self._trying:
+            if self._works is None:
+                self._works = self._tried()
+                if not self._works:
+                    warnings.warn(
+                        f"{self._place} has no conditional writes, so there are no claims: two who run at the same "
+                        "time may compute the same task twice. All results are right.", LeaseWarning, stacklevel=4,
+                    )  # fmt: skip
+            return self._works
+
+    def _tried(self) -> bool:
+        probe = f"{CLAIMS}.probe-{uuid.uuid4().hex}"
+        try:
+            first = self._put(probe, _Lease({}, 1.0), None)
+            return bool(first) and self._client.put_if(probe, b"", None) is None
+        except BackendError as exc:
+            if "NotImplemented" not in str(exc) and "501" not in str(exc):
+                raise
+            return False
+        finally:
+            with contextlib.suppress(BackendError):
+                self._client.delete([probe])
 
     def close(self) -> None:
         """Give up all claims."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 from d6tstore.credentials import Credentials
@@ -83,15 +84,39 @@ class Session:
 
     def service(self) -> Service:
         """Where requests go, by the address and the settings of boto3 (variables, `~/.aws/config`)."""
-        from botocore.session import Session as Settings
-
-        address, meta = self._address, self.boto().meta
-        endpoint: str = meta.endpoint_url
+        address = self._address
+        endpoint, region, ca = self._said() or self._settings()
         style = address.path_style
         if style is None:  # The certificate of AWS is for one name before its own: not for a bucket with a dot.
             style = ".amazonaws.com" not in endpoint or "." in address.bucket
+        return Service(endpoint, region, style, ca)
+
+    def _said(self) -> tuple[str, str, str | None] | None:
+        """Endpoint, region and certificates, if boto3 needs not be asked, which takes it a third of a second."""
+        address, ca = self._address, self._address.ca or os.environ.get("AWS_CA_BUNDLE")
+        if self._profile or not (address.endpoint and address.region):
+            return None
+        return (address.endpoint, address.region, ca) if ca or address.endpoint.startswith("http://") else None
+
+    def _settings(self) -> tuple[str, str, str | None]:
+        from botocore.session import Session as Settings
+
+        address, meta = self._address, self.boto().meta
         ca = address.ca or Settings(profile=address.profile).get_config_variable("ca_bundle")
-        return Service(endpoint, meta.region_name or _DEFAULT, style, ca)
+        return meta.endpoint_url, meta.region_name or _DEFAULT, ca
+
+    @property
+    def _profile(self) -> str | None:
+        """The profile of boto3's that was chosen."""
+        return self._address.profile or os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
+
+    def _variables(self) -> dict[str, Any] | None:
+        """Keys in the environment, which boto3 takes first when no profile is chosen."""
+        found = {name: os.environ.get(f"AWS_{name.upper()}") for name in ("access_key_id", "secret_access_key")}
+        if self._profile or not all(found.values()) or "AWS_CREDENTIAL_EXPIRATION" in os.environ:
+            return None
+        token = os.environ.get("AWS_SESSION_TOKEN") or os.environ.get("AWS_SECURITY_TOKEN")
+        return {**found, "token": token, "expires_at": None}
 
     def keys(self) -> dict[str, Any] | None:
         """Keys as the Rust client takes them, with the time when to ask again; None: requests are not signed.
@@ -103,21 +128,23 @@ class Session:
             return None
         if self._credentials.name is not None:
             return {**self._own(("access_key_id", "secret_access_key", "token")), "expires_at": None}
+        if (found := self._variables()) is not None:
+            return found
         from datetime import UTC, datetime, timedelta
 
         from botocore.exceptions import BotoCoreError
 
         try:
-            session = self._made().get_credentials()
-            found = session and session.get_frozen_credentials()
+            held = self._made().get_credentials()
+            frozen = held and held.get_frozen_credentials()
         except BotoCoreError as exc:
             raise not_signed_in(self._place, exc) from None
-        if found is None:
+        if frozen is None:
             raise nobody(self._place)
         return {
-            "access_key_id": found.access_key,
-            "secret_access_key": found.secret_key,
-            "token": found.token,
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
             "expires_at": datetime.now(UTC) + timedelta(minutes=10),  # boto3 itself renews what ends earlier
         }
 
