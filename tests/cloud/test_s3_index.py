@@ -41,7 +41,7 @@ def tasks(place):
 
 
 def index_of(place):
-    return f"{place.prefix}/.d6tstore/index/Number.zst"
+    return f"{place.prefix}/.d6tstore/index/Number.z"
 
 
 def requests(place, plan):
