@@ -16,13 +16,12 @@ from d6tstore import central, place, project
 from d6tstore.access import Access, PipeAccess
 from d6tstore.errors import ProfileError
 from d6tstore.profile_files import Table, files, shown, table_of, tables, unknown, user_file
+from d6tstore.profile_variables import expanded
 from d6tstore.registry import scheme
 from d6tstore.secret import veiled
-from d6tstore.secret_words import is_secret
 
 T = TypeVar("T", bound=msgspec.Struct)
 A = TypeVar("A", bound=Access)
-_VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^${}]*))?\}|(\{))")
 _WORD = re.compile(r"[\w-]{1,64}")
 _SETTINGS = ("namespace", "check", "keep_versions", "trusted", "cache")
 _CHECKS = ("exists", "content", "code")
@@ -158,7 +157,7 @@ def _converted(values: dict[str, Any], kind: type[T], table: Table, where: str, 
     for at, inner, _ in _tables(values, where, kind):
         _refuse_misplaced(inner, file, at)
     _refuse_secrets(values, file, where, name, "stands in the file")
-    values = _expanded(values, file, where)
+    values = expanded(values, file, where)
     _refuse_secrets(values, file, where, name, "comes from an environment variable")
     for at, inner, known in _tables(values, where, kind):
         unknown(inner, known, file, at)
@@ -273,33 +272,3 @@ def _secrets(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 found = _secrets(access) if isinstance(access, dict) else place.secrets_in(access)
                 yield from ((f"{kind}.{name}.{at}".rstrip("."), field) for at, field in found)
     yield from place.secrets_in(kept)
-
-
-def _expanded(value: Any, file: Path, where: str) -> Any:
-    """Environment variables as `${NAME}` or `${NAME:-default}`; `$$` is a dollar sign."""
-    if isinstance(value, dict):
-        return {key: _expanded(item, file, f"{where}.{shown(key)}") for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expanded(item, file, where) for item in value]
-    if not isinstance(value, str):
-        return value
-
-    def expand(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        if match[3]:
-            raise ProfileError(f"{file}: {where}: write ${{NAME}}, ${{NAME:-default}}, or $$ for a dollar sign.")
-        if is_secret(match[1]) and match[1] not in ("PWD", "OLDPWD"):  # those are folders
-            raise ProfileError(
-                f"{file}: {where}: the environment variable {match[1]} is called as a secret is, and a profile holds "
-                "none. Write credentials = 'NAME', and let D6TSTORE_<NAME>_<FIELD> or the keyring have it."
-            )
-        found = os.environ.get(match[1]) or match[2]
-        if found is None and match[1] not in os.environ:
-            raise ProfileError(
-                f"{file}: {where} needs the environment variable {match[1]}, which is not set. Set it, or write "
-                f"${{{match[1]}:-default}}."
-            )
-        return found or ""
-
-    return _VARIABLE.sub(expand, value)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from d6tstore import context, copying, explain, maintenance, querying
 from d6tstore.access import chosen
-from d6tstore.by_hand import ByHand, refuse_inside_run
+from d6tstore.by_hand import refuse_inside_run
 from d6tstore.engine import Run, pool
 from d6tstore.errors import UsageError
 from d6tstore.graph import Graph
@@ -21,8 +20,8 @@ from d6tstore.plan import Plan
 from d6tstore.record import Record
 from d6tstore.report import Copies, Report
 from d6tstore.repository import Repository
+from d6tstore.resets import Resets
 from d6tstore.shapes import flatten
-from d6tstore.staleness import Code
 from d6tstore.target import inputs, outputs, targets
 from d6tstore.task import Task, newest
 
@@ -31,9 +30,10 @@ if TYPE_CHECKING:
 
     from d6tstore.access import Remote
     from d6tstore.backend import Backend
+    from d6tstore.picture import Picture
 
 
-class Store:
+class Store(Resets):
     """Where results lie, and what is done with them. Made by `init` or `open`; pickles without secrets.
 
     Args:
@@ -41,8 +41,7 @@ class Store:
     """
 
     def __init__(self, repository: Repository) -> None:
-        self.repository = repository
-        self._by_hand = ByHand(repository)
+        super().__init__(repository)
 
     def __repr__(self) -> str:
         return f"Store({self.repository.default.url!r})"
@@ -109,8 +108,9 @@ class Store:
             if executor is None and workers not in (None, 1):
                 executor = stack.enter_context(pool(workers))
             report, again = Report(), True
+            store = self.naming({}, context.pipes)  # a worker process did not open them
             while again:
-                current = Run(self.plan(tasks, force), executor)
+                current = Run(store.plan(tasks, force), executor)
                 report.merge(current.run())
                 again, force = current.again, None
         self.repository.settle([*report.ran, *report.restored])
@@ -129,6 +129,12 @@ class Store:
         plan = self.plan(tasks, force)
         display.show_tree(plan)
         return plan
+
+    def graph(self, tasks: Any, force: Any = None) -> Picture:
+        """A picture of tasks and all that they need, with states: SVG in a notebook, `save("flow.svg")`, Mermaid."""
+        from d6tstore.picture import Picture
+
+        return Picture(self.plan(tasks, force))
 
     def why(self, task: Task) -> explain.Explanation:
         """Why a task would run or not, in full: what changed, and what the nearest record has otherwise."""
@@ -165,72 +171,7 @@ class Store:
         else:
             self._by_hand.run(newest(task))
 
-    # ------------------------------------------------------------------ reset
-
-    def invalidate(self, task: Task) -> None:
-        """Forget the result of a task (of all that an aggregator stands for); the next run computes it anew."""
-        graph = Graph(task)
-        for id in graph.targets:
-            self._by_hand.forget(id)
-            self.repository.invalidate(graph.tasks[id])
-
-    def invalidate_downstream(self, task: Task | type[Task], until: Any) -> list[Task]:
-        """Forget a task and everything between it and `until`.
-
-        Args:
-            task: where to begin; a class: all its tasks.
-            until: a task, or several, that depend on it.
-
-        Returns:
-            The tasks that had a result.
-
-        Raises:
-            GraphError: `until` does not depend on `task`.
-        """
-        graph = Graph(until)
-        return self._forget(graph, graph.downstream(graph.named(task)))
-
-    def invalidate_upstream(self, task: Any) -> list[Task]:
-        """Forget a task and everything that it depends on. Returns the tasks that had a result."""
-        graph = Graph(task)
-        return self._forget(graph, graph.tasks)
-
-    def _forget(self, graph: Graph, ids: Iterable[str]) -> list[Task]:
-        wanted = set(ids)
-        tasks = [task for id, task in graph.tasks.items() if id in wanted]
-        kept = [task for task in tasks if not task.aggregates and not task.external]
-        for task in kept:
-            self._by_hand.forget(task.id)
-        return [task for task in kept if self.repository.invalidate(task)]
-
-    def invalidate_all(self) -> list[str]:
-        """Forget every result of this store (of its namespace, if it has one). Returns their ids."""
-        self._by_hand.forget()
-        return maintenance.forget(self.repository, keep=set())
-
-    def invalidate_orphans(self, tasks: Any) -> list[str]:
-        """Forget every result that none of these tasks, nor what they need, refers to. Returns their ids."""
-        return maintenance.forget(self.repository, keep={self._stored_id(t) for t in Graph(tasks)})
-
-    def _stored_id(self, task: Task) -> str:
-        return f"{self.repository.family(task)}-{task.hash}"
-
-    def accept(self, tasks: Any) -> list[Task]:
-        """Say that an edit changes nothing: the new code is noted in the records, and nothing runs.
-
-        Args:
-            tasks: a task, or several. It also adopts records that another module made.
-
-        Returns:
-            The tasks whose record was changed.
-
-        Raises:
-            NeverRun: a task has no result to accept.
-        """
-        graph, code = Graph(tasks), Code(self.repository)
-        wanted = [graph.tasks[id] for id in graph.targets if not graph.tasks[id].external]
-        accept = functools.partial(maintenance.accept, self.repository, code=code)
-        return [task for task in wanted if self.repository.claimed(task, functools.partial(accept, task))]
+    # ------------------------------------------------------------------- upkeep
 
     def gc(self, dry_run: bool = False, older_than: float = maintenance.GRACE) -> maintenance.Garbage:
         """Remove objects that no record refers to, invalidated versions and debris of crashed runs.

@@ -1,0 +1,235 @@
+"""How a run looks while it goes: a bar in a terminal and a notebook, a line per task elsewhere."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from d6tstore.forecast import duration, forecast, size
+from d6tstore.plan import Plan
+from d6tstore.report import Outcome
+from d6tstore.task import Task
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from d6tstore.progress import Transfer
+
+_PAUSE = 0.2  # seconds between two pictures
+_NAMED = 6  # running tasks that are named
+_WIDEST = 100  # characters of a task
+
+
+class Watcher(Protocol):
+    """Who looks at a run."""
+
+    def begin(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
+        """A run begins; `running` tells at any time which tasks are being computed."""
+
+    def settled(self, outcome: Outcome) -> None:
+        """A task came to its end: it ran, was reused, failed, ..."""
+
+    def moved(self, transfer: Transfer) -> None:
+        """How far a transfer is."""
+
+    def end(self) -> None:
+        """The run is over."""
+
+
+class Tally:
+    """What is known of a run while it goes: the same for every way to show it."""
+
+    def __init__(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
+        self.running = running
+        pending = {node.task.id: node for node in plan if node.will_run}
+        self._expected = {
+            id: told.seconds
+            for id, node in pending.items()
+            if (told := forecast(plan.repository, [(node.task, node.record)])).seconds is not None
+        }
+        self.total = sum(not node.task.aggregates for node in plan)
+        self.ran = self.reused = self.failed = self.bytes = 0
+        self.saved = 0.0
+        self.transfers: dict[str, Transfer] = {}
+        self._begun = time.monotonic()
+        self._spent = 0.0
+
+    @property
+    def done(self) -> int:
+        """Tasks that came to their end."""
+        return self.ran + self.reused + self.failed
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a task."""
+        if outcome.action == "ran":
+            self.ran += 1
+            self._spent += outcome.seconds
+            self.bytes += outcome.record.bytes if outcome.record else 0
+        elif outcome.action in ("reused", "restored"):
+            self.reused += 1
+            self.saved += outcome.record.seconds if outcome.record else 0.0
+        else:
+            self.failed += 1
+        self._expected.pop(outcome.task.id, None)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left, if earlier runs tell; several at once take as much less as they did so far."""
+        if not self._expected:
+            return None
+        elapsed = time.monotonic() - self._begun
+        at_once = max(1.0, self._spent / elapsed) if self._spent and elapsed else 1.0
+        return sum(self._expected.values()) / at_once
+
+    def __str__(self) -> str:
+        parts = [f"{self.done} of {self.total} tasks"]
+        parts += [f"{number} {word}" for word, number in (("reused", self.reused), ("failed", self.failed)) if number]
+        parts += [size(self.bytes)] if self.bytes else []
+        left = self.left
+        parts += [f"about {duration(left)} left"] if left is not None and self.done < self.total else []
+        return ", ".join(parts)
+
+
+class Lines:
+    """One line for each task that ran or failed, for a log or a pipe."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+
+    def begin(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
+        """See `Watcher`."""
+        self._tally = Tally(plan, running)
+
+    def settled(self, outcome: Outcome) -> None:
+        """See `Watcher`."""
+        self._tally.add(outcome)
+        if outcome.action == "reused":
+            return
+        took = f" in {duration(outcome.seconds)}" if outcome.action == "ran" else ""
+        why = f": {type(outcome.error).__name__}: {outcome.error}" if outcome.error is not None else ""
+        line = f"[{self._tally.done}/{self._tally.total}] {outcome.action} {outcome.task!r}{took}{why}"
+        print(line, file=self._stream or sys.stderr, flush=True)
+
+    def moved(self, transfer: Transfer) -> None:
+        """Nothing: a log is no place for it."""
+
+    def end(self) -> None:
+        """Nothing more."""
+
+
+class Terminal:
+    """A bar at the lower end of a terminal, with what runs and what travels; it goes when the run ends."""
+
+    def begin(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
+        """See `Watcher`."""
+        from rich.console import Console
+        from rich.live import Live
+
+        self._tally = Tally(plan, running)
+        self._live = Live(
+            console=Console(stderr=True, highlight=False), get_renderable=self._shown, transient=True,
+            refresh_per_second=1 / _PAUSE,
+        )  # fmt: skip
+        self._live.start()
+
+    def settled(self, outcome: Outcome) -> None:
+        """See `Watcher`."""
+        self._tally.add(outcome)
+
+    def moved(self, transfer: Transfer) -> None:
+        """See `Watcher`."""
+        self._tally.transfers[transfer.key] = transfer
+        if transfer.done >= transfer.total:
+            self._tally.transfers.pop(transfer.key, None)
+
+    def end(self) -> None:
+        """See `Watcher`."""
+        self._live.stop()
+
+    def _shown(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        tally, head = self._tally, Table.grid(padding=(0, 1))
+        head.add_row(ProgressBar(tally.total or 1, tally.done, width=30), Text(str(tally)))
+        lines: list[RenderableType] = [head]
+        named = list(tally.running())
+        lines += [Text(f"  ▶ {_cut(repr(task))}", style="yellow", no_wrap=True) for task in named[:_NAMED]]
+        if len(named) > _NAMED:
+            lines.append(Text(f"  and {len(named) - _NAMED} more"))
+        for transfer in list(tally.transfers.values()):
+            arrow = "↑" if transfer.direction == "up" else "↓"
+            done = f"{size(transfer.done)} of {size(transfer.total)}, {size(transfer.rate)}/s"
+            lines.append(Text(f"  {arrow} {_cut(transfer.key)} {done}", style="cyan", no_wrap=True))
+        return Group(*lines)
+
+
+class Notebook:
+    """A bar below the cell of a notebook, drawn anew as tasks end."""
+
+    def begin(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
+        """See `Watcher`."""
+        self._tally, self._drawn, self._lock = Tally(plan, running), 0.0, threading.Lock()
+        self._handle: Any = _ipython().display(self._shown(), display_id=True)
+
+    def settled(self, outcome: Outcome) -> None:
+        """See `Watcher`."""
+        self._tally.add(outcome)
+        self._draw(force=False)
+
+    def moved(self, transfer: Transfer) -> None:
+        """See `Watcher`."""
+        self._draw(force=False)
+
+    def end(self) -> None:
+        """See `Watcher`."""
+        self._draw(force=True)
+
+    def _draw(self, force: bool) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if self._handle is not None and (force or now - self._drawn > _PAUSE):
+                self._drawn = now
+                self._handle.update(self._shown())
+
+    def _shown(self) -> Any:
+        from d6tstore.html import bar
+
+        named = [repr(task) for task in list(self._tally.running())[:_NAMED]]
+        return _ipython().HTML(bar(self._tally.done, self._tally.total, str(self._tally), named))
+
+
+def watcher(progress: bool | None) -> Watcher | None:
+    """Who looks at a run that begins now.
+
+    Args:
+        progress: True shows it wherever we are; False does not; None shows it to a person: in a terminal or notebook.
+    """
+    if progress is False:
+        return None
+    if _in_notebook():
+        return Notebook()
+    if sys.stderr is not None and sys.stderr.isatty():
+        return Terminal()
+    return Lines() if progress else None
+
+
+def _ipython() -> Any:
+    return importlib.import_module("IPython.display")
+
+
+def _in_notebook() -> bool:
+    """Are we in a kernel that shows HTML?"""
+    shell = sys.modules.get("IPython")
+    found = shell.get_ipython() if shell is not None else None
+    return found is not None and hasattr(found, "kernel")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
