@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from d6tstore.backend import Backend, check_key
-from d6tstore.errors import InvalidKey
+from d6tstore.errors import BackendError, InvalidKey
 from d6tstore.file_folder import Folder, is_ours
 from d6tstore.file_patterns import Selection, matches
 from d6tstore.file_report import CONFLICT, EDITED, MODIFIED, NEW, NEW_HERE, PROBLEM, REMOVED, SAME, File
@@ -54,7 +54,12 @@ def _told(file: There | Base | None) -> tuple[int, str] | None:
 def listing(backend: Backend) -> dict[str, There]:
     """All files there by name, whatever their names. What seems empty is asked for again: web servers tell no sizes."""
     asked = time.time()
-    found = {entry.key: entry for entry in backend.list() if not is_ours(entry.key)}
+    try:
+        found = {entry.key: entry for entry in backend.list() if not is_ours(entry.key)}
+    except OSError as exc:
+        if isinstance(exc, BackendError):
+            raise
+        raise BackendError(f"{backend!r} cannot be listed: {exc}. Does a link there lead back to itself?") from exc
     found.update(backend.stat([name for name, entry in found.items() if entry.size == 0 and _is_key(name)]))
     return {name: There.of(entry, asked) for name, entry in found.items()}
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from d6tstore import context
 from d6tstore.errors import UsageError
+from d6tstore.locate import current_store
 from d6tstore.shell import FAILED, Failure
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ def _pipe(name: str) -> FilesPipe:
     from d6tstore import pipes
     from d6tstore.file_pipe import FilesPipe
 
-    found = pipes.get_pipe(name)
+    with context.using(current_store()):
+        found = pipes.get_pipe(name)
     if not isinstance(found, FilesPipe):
         raise UsageError(f"pipe {name!r} is of results. For plain files define it with kind = 'files'.")
     return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import d6tstore
 from d6tstore import file_folder, file_transfer, files_cli
 from d6tstore.access import PipeAccess, Remote
 from d6tstore.backend import Backend, Entry, check_key
+from d6tstore.cli import cli
 from d6tstore.errors import BackendError, Conflict, CredentialsError, Denied, ExchangeFailed, FormatError, UsageError
 from d6tstore.file_patterns import Selection, matches
 from d6tstore.file_pipe import FilesPipe
@@ -140,7 +143,7 @@ def test_modes(pipe, vendor):
     assert here(p) == {"a": "1", "b": "1", "c": "1"}
     assert p.pull().moved == {"a"} and here(p)["a"] == "22"
     assert p.pull().moved == set()
-    assert p.pull("b", mode="all").moved == {"b"}
+    assert p.pull("b", mode="all").moved == {"b"} and sorted(here(p)) == ["a", "b", "c"]
     with pytest.raises(UsageError, match="mode = 'newest'"):
         p.pull(mode="newest")
     with pytest.raises(UsageError, match="keep = 'mine'"):
@@ -174,7 +177,7 @@ def test_removed_there_stays_here_unless_pruned(pipe, vendor):
     done = p.pull(prune=True)
     assert here(p) == {"c": "edited"} and not (p.folder / "sub").exists()
     assert [file.note for file in done.removed] == ["removed here too"] * 2
-    assert states(p.status()) == {"c": "new here"}
+    assert states(p.status()) == {"c": "new here"} and list(p._state.read()) == ["c"]
 
 
 def test_an_edited_file_is_left_alone_and_pushed(pipe, vendor):
@@ -238,6 +241,42 @@ def test_what_lost_twice_within_a_second_is_kept_twice(pipe, vendor):
         vendor.put("a", f"theirs {i}", age=-i)
         p.pull(keep="theirs")
     assert sorted(here(p).values()) == ["ours 1", "ours 2", "ours 3", "theirs 3"]
+
+
+def test_a_conflict_of_files_of_one_size(pipe, vendor):
+    vendor.put("a", "1")
+    p = pipe()
+    p.pull()
+    (p.folder / "a").write_text("2")
+    vendor.put("a", "3", age=-5)
+    with pytest.raises(Conflict):
+        p.pull()
+    with pytest.raises(Conflict):
+        p.push()
+    p.pull(keep="ours")
+    assert states(p.status()) == {"a": "edited here"}
+
+
+def test_what_is_new_does_not_wait_for_conflicts(pipe, vendor):
+    vendor.put("a", "1")
+    p = pipe()
+    p.pull()
+    (p.folder / "a").write_text("22")
+    (p.folder / "mine").write_text("m")
+    vendor.put("a", "333", age=-5)
+    vendor.put("theirs")
+    assert p.pull(mode="new").moved == {"theirs"} and p.push(mode="new").moved == {"mine"}
+    assert here(p)["a"] == "22" and (vendor.path / "a").read_text() == "333"
+
+
+def test_files_of_one_time_but_not_of_one_size(pipe, vendor):
+    vendor.put("a", "1")
+    p = pipe()
+    p.folder.mkdir(parents=True)
+    (p.folder / "a").write_text("22")
+    os.utime(p.folder / "a", (OLD, OLD))
+    with pytest.raises(Conflict):
+        p.pull()
 
 
 def test_mode_all_replaces_no_edit_silently(pipe, vendor):
@@ -570,6 +609,12 @@ def test_thousands_of_files(pipe, vendor):
     assert len(str(p.pull(mode="all")).splitlines()) == 22
 
 
+def test_a_link_there_that_leads_back(pipe, vendor):
+    (vendor.path / "round").symlink_to(".")
+    with pytest.raises(BackendError, match="a link there"):
+        pipe().pull()
+
+
 def test_folders_that_lie_in_one_another(pipe, vendor, project):
     for local in (vendor.path, vendor.path / "below", vendor.path.parent):
         with pytest.raises(UsageError, match="lie in one another"):
@@ -587,6 +632,43 @@ def test_settings_that_cannot_be(pipe, settings):
 def test_a_name_that_would_leave_the_project(vendor, project):
     with pytest.raises(d6tstore.errors.InvalidKey):
         FilesPipe(Remote("../x", PipeAccess(url=str(vendor.path), kind="files")), project)
+
+
+PULL = """
+import sys
+from pathlib import Path
+from d6tstore.access import PipeAccess, Remote
+from d6tstore.file_pipe import FilesPipe
+from d6tstore_plugins.local import LocalBackend
+
+class Telling(LocalBackend):
+    def open_read(self, key):
+        print(key, flush=True)
+        return super().open_read(key)
+
+access = PipeAccess(url=sys.argv[1], kind="files")
+getattr(FilesPipe(Remote("vendor", access, Telling(sys.argv[1])), Path(sys.argv[2])), sys.argv[3])()
+print("done", flush=True)
+"""
+
+
+def test_a_pull_that_is_killed_goes_on(pipe, vendor, project):
+    expected = {f"{i % 7}/{i}": f"{i}" * 20_000 for i in range(300)}
+    for name, text in expected.items():
+        vendor.put(name, text)
+    p = pipe()
+    for reads in (1, 60, 150, 290):
+        command = [sys.executable, "-c", PULL, str(vendor.path), str(project), "pull"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            before = set(p._folder.list())
+            started = {process.stdout.readline().strip() for _ in range(reads)}
+            process.kill()
+        assert not started & before  # what arrived is not fetched again
+        fetched = {name: (p.folder / name).read_text() for name in p._folder.list()}
+        assert fetched == {name: expected[name] for name in fetched}  # each is whole
+    p.pull()
+    assert {name: (p.folder / name).read_text() for name in p._folder.list()} == expected
+    assert states(p.pull()) == dict.fromkeys(expected, "same")
 
 
 # ------------------------------------------------------------------------ push
@@ -625,6 +707,14 @@ def test_push_modes(pipe, vendor):
     assert p.push().moved == {"same"} and "gone" not in vendor.names()
     assert p.push(mode="all").moved == {"gone", "new", "same"}
     assert (vendor.path / "theirs").read_text() == "newer" and "x.tmp" not in vendor.names()
+
+
+def test_a_push_is_not_concerned_with_names_that_cannot_come(pipe, vendor):
+    vendor.put("a\\b")
+    p = pipe()
+    p.folder.mkdir(parents=True)
+    (p.folder / "c").write_text("1")
+    assert p.push().moved == {"c"}
 
 
 def test_a_push_that_stops(pipe, vendor):
@@ -668,18 +758,9 @@ def test_a_file_that_is_edited_while_it_is_pushed(pipe, vendor, monkeypatch):
 
 @pytest.mark.parametrize("name", ["a", "new"])
 def test_a_file_that_somebody_else_pushes_meanwhile(pipe, vendor, name):
-    class Busy(LocalBackend):
-        asked = 0
-
-        def stat(self, keys):
-            self.asked += 1
-            if self.asked == 2:  # after the listing, before it is sent
-                vendor.put(name, "of a colleague", age=-9)
-            return super().stat(keys)
-
     vendor.put("a")
     pipe().pull()
-    p = pipe(Busy(str(vendor.path)))
+    p = pipe(Replaced(vendor, 2, **{name: "of a colleague"}))
     (p.folder / "a").write_text("mine")
     (p.folder / "new").write_text("mine")
     with pytest.raises(ExchangeFailed, match=f"'{name}': was changed there meanwhile") as caught:
@@ -688,6 +769,42 @@ def test_a_file_that_somebody_else_pushes_meanwhile(pipe, vendor, name):
     assert (vendor.path / name).read_text() == "of a colleague"
     with pytest.raises(Conflict):
         p.push()
+
+
+class Replaced(LocalBackend):
+    """Somebody puts a file at the moment when it is asked about for the nth time."""
+
+    def __init__(self, vendor, nth, **files):
+        super().__init__(str(vendor.path))
+        self.left, self.put = nth, lambda: [vendor.put(name, text, age=-9) for name, text in files.items()]
+
+    def stat(self, keys):
+        self.left -= 1
+        if self.left == 0:
+            self.put()
+        return super().stat(keys)
+
+
+def test_a_file_that_somebody_else_replaces_right_after(pipe, vendor):
+    vendor.put("a")
+    pipe().pull()
+    p = pipe(Replaced(vendor, 3, a="of a colleague"))
+    (p.folder / "a").write_text("mine")
+    assert p.push().moved == {"a"}
+    with pytest.raises(Conflict):
+        p.push()
+    assert here(p)["a"] == "mine" and (vendor.path / "a").read_text() == "of a colleague"
+
+
+def test_a_conflict_that_changes_while_it_is_settled(pipe, vendor):
+    vendor.put("a")
+    pipe().pull()
+    vendor.put("a", "theirs", age=-5)
+    p = pipe(Replaced(vendor, 2, a="of a colleague"))
+    (p.folder / "a").write_text("mine")
+    with pytest.raises(ExchangeFailed, match="was changed there while it was pulled"):
+        p.push(keep="ours")
+    assert here(p) == {"a": "mine"} and (vendor.path / "a").read_text() == "of a colleague"
 
 
 def test_a_file_here_that_cannot_be_read(pipe, vendor, monkeypatch):
@@ -834,18 +951,16 @@ def test_import_of_the_project_leaves_the_pipe_out(pipe, vendor, project):
     [("here", ["b"], ["a.csv", "b"]), ("there", ["a.csv", "b"], ["b"]), ("both", ["b"], ["b"])],
 )
 def test_delete(pipe, vendor, where, left_here, left_there):
-    vendor.put("a.csv")
+    vendor.put("a.csv", age=5)
     vendor.put("b")
-    p = pipe(newest=1)
-    p.pull()
-    p.pull("*.csv")
     p = pipe()
     p.pull()
+    p = pipe(newest=1)  # which "b" is: what is older can be deleted all the same
     preview = p.delete("*.csv", where=where)
     assert preview.dry_run and [file.name for file in preview] == ["a.csv"] and len(here(p)) == 2
     assert p.delete("*.csv", where=where, dry_run=False).moved == {"a.csv"}
     assert sorted(here(p)) == left_here and vendor.names() == left_there
-    p.push()
+    pipe().push()
     assert vendor.names() == left_there  # what was removed there does not come back
     with pytest.raises(UsageError, match="where"):
         p.delete("*", where="everywhere")
@@ -855,7 +970,6 @@ def test_orphans(pipe, vendor):
     vendor.put("a")
     vendor.put("only-there")
     vendor.put("x.txt")
-    p = pipe(exclude="*.txt", newest=1)
     p = pipe(exclude="*.txt")
     p.pull("a")
     (p.folder / "mine").write_text("1")
@@ -1017,6 +1131,34 @@ def test_commands(call, vendor, tmp_path):
     call(files_cli.delete, "vendor", "*.txt", "--there", "--yes")
     assert vendor.names() == ["a.csv"] and "b.txt" in here(call.pipe)
     assert "no files" in call(files_cli.delete, "vendor", "*.nope").stdout
+
+
+def test_the_whole_way_in_a_shell(vendor, project):
+    def call(*words, code=0):
+        result = CliRunner().invoke(cli, ["pipe", *words], prog_name="d6tstore")
+        assert result.exit_code == code, (result.output, result.exception)
+        return result.output
+
+    vendor.put("a.csv", "1")
+    vendor.put("b.txt", "22")
+    call("add", "vendor", str(vendor.path), "--files", "--include", "*.csv")
+    assert "1 files, 1 bytes" in call("files", "vendor")
+    assert call("pull", "vendor").startswith("pull from vendor: 1 new; 1 files, 1 bytes")
+    assert "as pulled" in call("verify", "vendor")
+    (project / "c.csv").write_text("3")
+    call("import", "vendor", "c.csv")
+    assert "1 new here, 1 same" in call("status", "vendor")
+    call("push", "vendor")
+    assert vendor.names() == ["a.csv", "b.txt", "c.csv"]
+    (project / "pipes/vendor/a.csv").write_text("ours")
+    vendor.put("a.csv", "theirs", age=-5)
+    assert "--keep" in call("pull", "vendor", code=2) or "keep=" in call("pull", "vendor", code=2)
+    call("pull", "vendor", "--keep", "ours")
+    assert json.loads(call("delete", "vendor", "c.csv", "--there", "--yes") and call("status", "vendor", "--json"))[
+        "counts"
+    ] == {"edited here": 1, "removed": 1}
+    call("add", "results", str(project / "shared"))
+    assert "is of results" in call("files", "results", code=2)
 
 
 def test_two_pulls_at_once(pipe, vendor):
