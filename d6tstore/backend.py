@@ -55,6 +55,8 @@ class Backend(ABC):
     """True if reading goes over a network: then copies of objects are kept here (see `Repository`)."""
     holds_live: ClassVar[bool] = False
     """True if `hold` keeps Python objects as they are (the memory of this process)."""
+    exact: ClassVar[bool] = False
+    """True if no two writes show one version, however soon they follow: then a listing says what was changed."""
 
     @classmethod
     def open(cls, url: str, credentials: Credentials | None = None, **options: Any) -> Self:
@@ -168,8 +170,11 @@ class Backend(ABC):
         keys = [entry.key for entry in self.list(records_.records_prefix(family))]
         yield from self.read_many(keys).items()
 
-    def compare_and_swap(self, key: str, expected: str | None, data: bytes) -> None:
+    def compare_and_swap(self, key: str, expected: str | None, data: bytes) -> str:
         """Write only if the version under the key is `expected` (None: nothing is there).
+
+        Returns:
+            The new version, as listings show it; empty if that is not known.
 
         Raises:
             Changed: it is another one.

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from d6tstore import record
-from d6tstore.backend import Backend
-from d6tstore.errors import RecordError
+from d6tstore.backend import Backend, Entry
+from d6tstore.errors import Changed, RecordError
 from d6tstore.keys import plain_id, suspicion
-from d6tstore.maintenance import record_bytes
+from d6tstore.maintenance import record_entries
 from d6tstore.record import Record
 from d6tstore.repository import Repository
 from d6tstore.synced import Point
+
+_LARGEST = 16 << 20  # bytes of a record
 
 
 class Difference(enum.StrEnum):
@@ -32,24 +35,72 @@ class Difference(enum.StrEnum):
     DAMAGED = "damaged"
 
 
-class Found(NamedTuple):
-    """The bytes of a record, and where they are."""
+class Shelf:
+    """Records of one place. Those that are wanted are read together, the others when somebody asks for one of them.
 
-    backend: Backend
+    Args:
+        backend: where they are.
+        namespace: of the place.
+        known: by key, what needs not be read.
+    """
+
+    def __init__(self, backend: Backend, namespace: str, known: Mapping[str, bytes | RecordError]) -> None:
+        self.backend, self.namespace = backend, namespace
+        self._known, self._left = dict(known), set[str]()
+
+    def add(self, entry: Entry) -> Found:
+        """One more."""
+        if entry.size > _LARGEST:  # it would fill our memory
+            problem = f"record {entry.key!r} has {entry.size:,} bytes: it is none of ours."
+            self._known[entry.key] = RecordError(problem)
+        else:
+            self._left.add(entry.key)
+        return Found(self, entry.key, entry.version if self.backend.exact else "")
+
+    def read(self, keys: Iterable[str]) -> None:
+        """Read these together."""
+        wanted = [key for key in keys if key in self._left]
+        self._known.update(self.backend.read_many(wanted))
+        self._left.difference_update(wanted)
+
+    def data(self, key: str) -> bytes | RecordError | None:
+        """The bytes of one; None if it is gone."""
+        if key in self._left:
+            self.read(sorted(self._left))
+        return self._known.get(key)
+
+
+class Found(NamedTuple):
+    """A record, and where it is; `version` as a listing shows it, if that is exact."""
+
+    shelf: Shelf
     key: str
-    data: bytes | RecordError
-    namespace: str
+    version: str = ""
+
+    @property
+    def backend(self) -> Backend:
+        """Where it is."""
+        return self.shelf.backend
+
+    @property
+    def data(self) -> bytes | RecordError | None:
+        """Its bytes; None if it is gone since it was listed."""
+        return self.shelf.data(self.key)
 
     def has(self, write_id: str) -> bool:
         """Is it the version of that write id? Asked of very many: the record is not decoded."""
-        return isinstance(self.data, bytes) and f'"write_id":"{write_id}"'.encode() in self.data
+        data = self.data
+        return isinstance(data, bytes) and f'"write_id":"{write_id}"'.encode() in data
 
     def record(self) -> Record:
         """The record. Raises RecordError: it is damaged, or names what is not its own."""
-        if isinstance(self.data, RecordError):
-            raise self.data
-        found = record.decode(self.data, self.key)
-        if problem := suspicion(self.key, found, self.namespace):
+        data = self.data
+        if data is None:
+            raise RecordError(f"record {self.key!r} in {self.backend!r} was removed meanwhile. Look again.")
+        if isinstance(data, RecordError):
+            raise data
+        found = record.decode(data, self.key)
+        if problem := suspicion(self.key, found, self.shelf.namespace):
             raise RecordError(
                 f"record {self.key!r} in {self.backend!r} is damaged or forged: {problem}. Run its task with force."
             )
@@ -61,27 +112,37 @@ class Pair:
 
     Attributes:
         here, there: its records; None if there is none.
+        unchanged: listings show those on which both sides agreed; then they are not read.
         difference: what there is to say.
         problem: of a record that is damaged.
     """
 
     def __init__(self, id: str, here: Found | None, there: Found | None, point: Point | None) -> None:
         self.id, self.here, self.there, self.point = id, here, there, point
+        self.unchanged = _unchanged(here, there, point)
         self.problem = ""
         try:
-            self.difference = self._judged()
+            self.difference = Difference.SAME if self.unchanged else self._judged()
         except RecordError as exc:
             self.difference, self.problem = Difference.DAMAGED, str(exc)
 
     @functools.cached_property
     def mine(self) -> Record | None:
-        """The record that is here. Raises RecordError."""
-        return None if self.here is None else self.here.record()
+        """The record that is here. Raises RecordError, Changed."""
+        return self._record(self.here, self.point.mine if self.point else "")
 
     @functools.cached_property
     def theirs(self) -> Record | None:
-        """The record that is there. Raises RecordError."""
-        return None if self.there is None else self.there.record()
+        """The record that is there. Raises RecordError, Changed."""
+        return self._record(self.there, self.point.theirs if self.point else "")
+
+    def _record(self, found: Found | None, agreed: str) -> Record | None:
+        if found is None:
+            return None
+        read = found.record()
+        if self.unchanged and read.write_id != agreed:
+            raise Changed(f"{self.id} was changed in {found.backend!r} meanwhile. Look again, then try again.")
+        return read
 
     @property
     def noted(self) -> bool:
@@ -89,7 +150,12 @@ class Pair:
         point, here, there = self.point, self.here, self.there
         if point is None or here is None or there is None:
             return False
-        return here.has(point.mine) and there.has(point.theirs)
+        return self.unchanged or (here.has(point.mine) and there.has(point.theirs))
+
+    @property
+    def versions(self) -> tuple[str, str]:
+        """Of the records here and there, as listings show them; empty where that is not exact."""
+        return (self.here.version if self.here else "", self.there.version if self.there else "")
 
     def _judged(self) -> Difference:
         if self.here and self.there and self.here.data == self.there.data and self.here.key == self.there.key:
@@ -134,11 +200,41 @@ def compare(
         points: what both agreed on last, by id.
         only: ids; None is all that one of them has.
     """
-    mine: dict[str, Found] = {}
-    for backend in places(here).values():
-        mine = _records(backend, here, only) | mine
-    theirs = _records(there.default, there, only)
+    with ThreadPoolExecutor(1, "d6tstore-list") as pool:
+        listing = pool.submit(_listed, there.default, there, only)
+        mine: dict[str, Found] = {}
+        for backend in places(here).values():
+            mine = _listed(backend, here, only) | mine
+        theirs = listing.result()
+    unchanged = {id for id, point in points.items() if _unchanged(mine.get(id), theirs.get(id), point)}
+    _read(mine, unchanged)
+    _read(theirs, unchanged)
     return [Pair(id, mine.get(id), theirs.get(id), points.get(id)) for id in sorted(mine.keys() | theirs.keys())]
+
+
+def _listed(backend: Backend, repository: Repository, only: set[str] | None) -> dict[str, Found]:
+    """Records of a place by the ids of their tasks."""
+    shelf = Shelf(backend, repository.namespace, {})
+    entries = record_entries(backend, repository, _keys(repository, only))
+    return {plain_id(entry.key, repository.namespace): shelf.add(entry) for entry in entries}
+
+
+def _unchanged(here: Found | None, there: Found | None, point: Point | None) -> bool:
+    if here is None or there is None or point is None or not (here.version and there.version):
+        return False
+    return here.version == point.here and there.version == point.there
+
+
+def _read(found: dict[str, Found], unchanged: set[str]) -> None:
+    """Read the records that may have changed; those that are gone by now are left out."""
+    wanted: dict[Shelf, list[str]] = {}
+    for id, each in found.items():
+        if id not in unchanged:
+            wanted.setdefault(each.shelf, []).append(each.key)
+    for shelf, keys in wanted.items():
+        shelf.read(keys)
+    for id in [id for id, each in found.items() if id not in unchanged and each.data is None]:
+        del found[id]
 
 
 def places(repository: Repository) -> dict[str, Backend]:
@@ -149,14 +245,6 @@ def places(repository: Repository) -> dict[str, Backend]:
             left.remove(backend)
             found[name] = backend
     return found
-
-
-def _records(backend: Backend, repository: Repository, only: set[str] | None) -> dict[str, Found]:
-    return {
-        id: Found(backend, key, data, repository.namespace)
-        for key, data in record_bytes(backend, repository, _keys(repository, only))
-        if (id := plain_id(key, repository.namespace))
-    }
 
 
 def _keys(repository: Repository, only: set[str] | None) -> list[str] | None:

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable
 
 from d6tstore import record
-from d6tstore.comparing import Difference, Found, Pair
+from d6tstore.comparing import Difference, Found, Pair, Shelf
 from d6tstore.errors import UsageError
 from d6tstore.journal import Push, until, written_ids
 from d6tstore.record import Record
@@ -43,7 +43,8 @@ def as_of(there: Repository, pairs: Iterable[Pair], pushes: list[Push], at: int 
         if data is None:
             lost.append(f"{pair.id} ({write_id})")
             continue
-        old = Found(there.default, record.record_key(prefix + family, hash), data, there.namespace)
+        current_key = record.record_key(prefix + family, hash)
+        old = Found(Shelf(there.default, there.namespace, {current_key: data}), current_key)
         found.append(_older(pair, old, current))
     if lost:
         raise UsageError(

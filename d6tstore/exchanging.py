@@ -15,7 +15,7 @@ from d6tstore.backend import Backend, Entry
 from d6tstore.comparing import Difference, Pair, places
 from d6tstore.errors import BackendError, D6tstoreError
 from d6tstore.exchange import Item
-from d6tstore.moving import Route, Tell
+from d6tstore.moving import Route, Tell, entries
 from d6tstore.publishing import dismiss, publish
 from d6tstore.record import ANCESTORS, Output, Record
 from d6tstore.repository import Repository
@@ -46,6 +46,9 @@ class Way:
 
     def __init__(self, origin: str | None, here: Repository, there: Repository, keep: str | None, prune: bool) -> None:
         self.origin, self.here, self.there, self.keep, self.prune = origin, here, there, keep, prune
+        self._places = places(here)
+        self._written: dict[str, str] = {}  # versions of records by id
+        self._brought: list[tuple[Step, Record]] = []
         self._wins = "ours" if origin is None else "theirs"
         d = Difference
         self._new = {d.ONLY_HERE} if origin is None else {d.ONLY_THERE, d.REMOVED_HERE}
@@ -68,7 +71,7 @@ class Way:
         if pair.here is not None:
             return pair.here.backend
         found = self.source(pair)
-        return places(self.here).get(found.backend, self.here.default) if found is not None else self.here.default
+        return self._places.get(found.backend, self.here.default) if found is not None else self.here.default
 
     def route(self, pair: Pair) -> Route:
         """From the one to the other."""
@@ -95,10 +98,7 @@ class Way:
 
     def _there(self, pairs: list[Pair]) -> dict[Backend, Mapping[str, Entry]]:
         """The objects that there are at the source: some may have been left where they were made, or removed."""
-        keys: dict[Backend, list[str]] = {}
-        for pair in pairs:
-            keys.setdefault(self.route(pair).source, []).extend(o.key for o in _outputs(self.source(pair)))
-        return {backend: backend.stat(wanted) for backend, wanted in keys.items()}
+        return entries((self.route(p).source, [o.key for o in _outputs(self.source(p))]) for p in pairs)
 
     def _step(
         self, pair: Pair, action: str, reason: str, data: bool, there: Mapping[Backend, Mapping[str, Entry]]
@@ -109,10 +109,10 @@ class Way:
             return Step(pair, Item(pair.id, action, reason))
         outputs, size = _outputs(self.source(pair)), 0
         if data:
-            entries = there[self.route(pair).source]
-            data = all(output.key in entries for output in outputs)
-            if strange := [o for o in outputs if data and not o.is_in(entries)]:
-                found = entries[strange[0].key].size
+            listed = there[self.route(pair).source]
+            data = all(output.key in listed for output in outputs)
+            if strange := [o for o in outputs if data and not o.is_in(listed)]:
+                found = listed[strange[0].key].size
                 reason = f"object {strange[0].key!r} has {found} bytes, its record says {strange[0].bytes}"
                 return Step(pair, Item(pair.id, exchange.FAILED, reason))
             if not data and action == exchange.RESTORED:
@@ -150,8 +150,27 @@ class Way:
             waiting: dict[Future[Item], Step] = {pool.submit(self._one, step, arrived, tell): step for step in steps}
             for future in as_completed(waiting):
                 done(waiting[future], future.result())
+            for failed in pool.map(self._again, self._collected()):
+                if failed is not None:
+                    done(*failed)
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C: what is under way comes to its end
+
+    def _collected(self) -> list[Step]:
+        """Those of which somebody who removed garbage took an object before the record that names it was there."""
+        keys = [(step, self.target(step.pair), [o.key for o in new.outputs.values()]) for step, new in self._brought]
+        there = entries((backend, wanted) for _, backend, wanted in keys)
+        return [step for step, backend, wanted in keys if not there[backend].keys() >= set(wanted)]
+
+    def _again(self, step: Step) -> tuple[Step, Item] | None:
+        """Bring the objects of a record that is there. Returns what failed."""
+        found = self.source(step.pair)
+        assert found is not None
+        try:
+            self.route(step.pair).carry(found, lambda output: False)
+        except (D6tstoreError, OSError) as exc:
+            return step, step.item._replace(action=exchange.FAILED, reason=str(exc), bytes=0)
+        return None
 
     def settle(self, moved: Iterable[Step]) -> None:
         """Tell the places that many records were written."""
@@ -165,13 +184,9 @@ class Way:
 
     def _arrived(self, steps: list[Step]) -> dict[Backend, Mapping[str, Entry]]:
         """What of the objects is there already: an earlier try may have been interrupted."""
-        keys: dict[Backend, list[str]] = {}
-        for step in steps:
-            if step.data and (found := self.source(step.pair)) is not None:
-                route = self.route(step.pair)
-                wanted = keys.setdefault(route.target, [])
-                wanted += [key for output in found.outputs.values() for key in route.keys(output)]
-        return {backend: backend.stat(wanted) for backend, wanted in keys.items()}
+        moving = [step.pair for step in steps if step.data and self.source(step.pair) is not None]
+        found = ((self.route(pair), _outputs(self.source(pair))) for pair in moving)
+        return entries((route.target, [k for o in outputs for k in route.keys(o)]) for route, outputs in found)
 
     def _one(self, step: Step, arrived: Mapping[Backend, Mapping[str, Entry]], tell: Any) -> Item:
         item = step.item
@@ -208,7 +223,9 @@ class Way:
             new = _following(new, seen)  # who has the other one finds that this one follows it
         if seen != new:
             keep = self.there.keep_versions if self.origin is None else self.here.keep_versions
-            publish(route.target, new, seen, keep)
+            self._written[pair.id] = publish(route.target, new, seen, keep)
+        if step.data:
+            self._brought.append((step, new))
 
     def _follow(self, pair: Pair) -> None:
         """Of a conflict that ours wins by a pull: note here that ours follows theirs, so that it may be pushed."""
@@ -221,7 +238,12 @@ class Way:
         source = self.source(step.pair)
         if step.item.action == exchange.REMOVED or source is None:
             return None
-        return Point(source.write_id, source.write_id, not step.data)
+        here, there = step.pair.versions
+        if self.origin is None:
+            there = self._written.get(step.pair.id, there)
+        else:
+            here = self._written.get(step.pair.id, here)
+        return Point(source.write_id, source.write_id, not step.data, here, there)
 
 
 def _outputs(found: Record | None) -> Collection[Output]:

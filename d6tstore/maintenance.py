@@ -26,7 +26,6 @@ GRACE = 24 * 3600.0
 
 _HISTORY = f"{record.ROOT}history/"
 _GONE = "missing"
-_LARGEST = 16 << 20  # bytes of a record
 
 
 @dataclass(repr=False)
@@ -54,10 +53,8 @@ class Problem(NamedTuple):
     problem: str
 
 
-def record_bytes(
-    backend: Backend, repository: Repository, keys: Iterable[str] | None = None
-) -> Iterator[tuple[str, bytes | RecordError]]:
-    """The bytes of current records by key, those of the store's namespace only.
+def record_entries(backend: Backend, repository: Repository, keys: Iterable[str] | None = None) -> Iterator[Entry]:
+    """Current records as a listing shows them, those of the store's namespace only.
 
     Args:
         backend: one of the store's.
@@ -65,15 +62,7 @@ def record_bytes(
         keys: which; None is all.
     """
     listed = backend.list(record.RECORDS) if keys is None else backend.stat(keys).values()
-    wanted = []
-    for entry in listed:
-        if not is_record(entry.key[len(record.RECORDS) :], repository.namespace):
-            continue
-        if entry.size > _LARGEST:  # it would fill our memory
-            yield entry.key, RecordError(f"record {entry.key!r} has {entry.size:,} bytes: it is none of ours.")
-        else:
-            wanted.append(entry.key)
-    yield from backend.read_many(wanted).items()
+    return (entry for entry in listed if is_record(entry.key[len(record.RECORDS) :], repository.namespace))
 
 
 def all_records(backend: Backend, repository: Repository, prefix: str) -> list[tuple[str, Record | RecordError]]:

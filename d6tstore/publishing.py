@@ -13,7 +13,7 @@ from d6tstore.errors import BackendError, Changed, RecordError, Unsupported
 from d6tstore.record import Record
 
 
-def publish(backend: Backend, new: Record, seen: Record | None, keep: int) -> None:
+def publish(backend: Backend, new: Record, seen: Record | None, keep: int) -> str:
     """Make a record current, unless another one is there by now.
 
     By a conditional write where there is one, else while holding the claim of the task. What it replaces goes to
@@ -25,17 +25,21 @@ def publish(backend: Backend, new: Record, seen: Record | None, keep: int) -> No
         seen: what was current when this was decided; None: nothing was.
         keep: how many replaced results of a task stay.
 
+    Returns:
+        The version that it has in listings; empty if that is not known.
+
     Raises:
         Changed: another record is there.
     """
     if type(backend).compare_and_swap is not Backend.compare_and_swap:
         with contextlib.suppress(Unsupported):
-            _swap(backend, new, seen)
+            version = _swap(backend, new, seen)
             _trim(backend, new, seen, keep)
-            return
+            return version
     id = f"{new.family}-{new.hash}"
     claimed(backend, id, id, lambda: _checked(backend, new, seen))
     _trim(backend, new, seen, keep)
+    return ""
 
 
 def dismiss(backend: Backend, seen: Record) -> None:
@@ -54,7 +58,7 @@ def dismiss(backend: Backend, seen: Record) -> None:
     claimed(backend, id, id, dismissed)
 
 
-def _swap(backend: Backend, new: Record, seen: Record | None) -> None:
+def _swap(backend: Backend, new: Record, seen: Record | None) -> str:
     version = None
     if seen is not None:
         entry = backend.stat([new.key]).get(new.key)
@@ -67,7 +71,7 @@ def _swap(backend: Backend, new: Record, seen: Record | None) -> None:
         with contextlib.suppress(Changed):  # who replaces it at the same time, or dismissed it, has it there by now
             backend.compare_and_swap(kept.history_key, None, record.encode(kept))
     try:
-        backend.compare_and_swap(new.key, version, record.encode(new))
+        return backend.compare_and_swap(new.key, version, record.encode(new))
     except Changed as exc:
         raise _changed(backend, new) from exc
 

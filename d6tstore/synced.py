@@ -14,11 +14,17 @@ from d6tstore.errors import Denied, NotFound
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Write ids of a result here and there when both were the same; `bare`: its objects did not go along."""
+    """Write ids of a result here and there when both were the same; `bare`: its objects did not go along.
+
+    `here` and `there` are the versions that listings show of those records, as far as they are known and exact: who
+    sees them again needs not read the records.
+    """
 
     mine: str
     theirs: str
     bare: bool = False
+    here: str = ""
+    there: str = ""
 
 
 class Synced(msgspec.Struct, frozen=True):

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from d6tstore import exchange, journal, mending, record, synced
 from d6tstore.backend import Backend
 from d6tstore.comparing import Difference, Pair, compare
@@ -141,6 +143,7 @@ class Syncing(NamedTuple):
             if way.origin is None:
                 self._log(way, steps, moved, message)
             points = {step.pair.id: way.point(step) for step in moved if step.item.action != exchange.LEFT}
+            points |= dict(_renewed(steps))
             points |= {id: Point(mine.write_id, theirs.write_id) for id, mine, theirs in _agreed(steps)}
             synced.update(self.here.default, self.name, self.url, points)
         return Exchange(what, list(items.values()))
@@ -188,6 +191,15 @@ def _agreed(steps: list[Step]) -> Iterator[tuple[str, Record, Record]]:
         pair = step.pair
         if step.item.action == exchange.SAME and not pair.noted and pair.mine and pair.theirs:
             yield pair.id, pair.mine, pair.theirs
+
+
+def _renewed(steps: list[Step]) -> Iterator[tuple[str, Point]]:
+    """What is noted as the same, and of which listings show other versions than are noted."""
+    for step in steps:
+        pair = step.pair
+        if step.item.action == exchange.SAME and pair.point and not pair.unchanged and pair.noted:
+            here, there = pair.versions
+            yield pair.id, msgspec.structs.replace(pair.point, here=here, there=there)
 
 
 def status(pair: Pair) -> Item:

@@ -39,6 +39,8 @@ class LocalBackend(Backend):
         BackendError: the path is a file.
     """
 
+    exact = True  # each write is a new file
+
     def __init__(self, url: str, durable: bool = False) -> None:
         path = unquote(urlsplit(url).path) if url.startswith("file:///") else url.removeprefix("file://")
         self.root = os.path.abspath(os.path.expanduser(path))

@@ -38,6 +38,7 @@ class S3Backend(Backend):
     """
 
     remote = True
+    exact = True
 
     def __init__(
         self, url: str, credentials: Credentials | None = None, driver: str | None = None, **options: Any
@@ -156,7 +157,7 @@ class S3Backend(Backend):
                 self.write(key, data)
         self._client.put_many(small)
 
-    def compare_and_swap(self, key: str, expected: str | None, data: bytes) -> None:
+    def compare_and_swap(self, key: str, expected: str | None, data: bytes) -> str:
         """Write on the condition that the tag is still that one; see `Backend.compare_and_swap`."""
         if not self._claims.works():
             raise Unsupported(f"{self!r} has no conditional writes. Write without a condition.")
@@ -170,6 +171,7 @@ class S3Backend(Backend):
             raise Changed(f"{key!r} in {self!r} was written by somebody else meanwhile.")
         if key.startswith(RECORDS):
             self._index.note(key, data, str(tag))
+        return str(tag)
 
     def delete(self, key: str) -> None:
         """Remove an object."""
@@ -219,8 +221,9 @@ class S3Backend(Backend):
 
     def clean(self, before: float) -> Sequence[str]:
         """Remove the parts of uploads that never ended, and claims that are over."""
-        with contextlib.closing(self._connected("boto3")) as client:
-            removed = list(client.abort_uploads(before))
+        removed: list[str] = []
+        with contextlib.closing(self._connected("boto3")) as client, contextlib.suppress(Denied):
+            removed += client.abort_uploads(before)  # who may not list them leaves them to others
         old = [entry.key for entry in self._client.list(CLAIMS.rstrip("/")) if entry.modified < before]
         if old:
             self._client.delete(old)
