@@ -7,7 +7,8 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote, unquote
 
 import msgspec
 from msgspec.structs import replace
@@ -16,6 +17,8 @@ from d6tstore import place, project, registry
 from d6tstore.backend import Backend
 from d6tstore.errors import UsageError
 from d6tstore.secret import veiled
+
+A = TypeVar("A", bound="Access")
 
 
 class SecretWarning(UserWarning):
@@ -49,6 +52,23 @@ class PipeAccess(Access, frozen=True, forbid_unknown_fields=True):
     newest: int | None = None
     local: str | None = None
     schema: dict[str, Any] = {}
+
+
+def for_writing(access: A) -> A:
+    """The place as who writes there opens it: with the credentials for that, where it has other ones.
+
+    Example:
+        >>> reader = Access("postgresql://sam@db/prices", write_credentials="emma@db")
+        >>> for_writing(reader).url, for_writing(reader).credentials
+        ('postgresql://emma@db/prices', 'emma@db')
+    """
+    if access.write_credentials is None:
+        return access
+    url, (who, named, _) = access.url, access.write_credentials.rpartition("@")
+    if named and place.split(url).user:  # the password is of that user
+        start, _, rest = url.partition("://")
+        url = f"{start}://{quote(unquote(who.replace('+', '%')), safe='')}@{rest.partition('@')[2]}"
+    return replace(access, url=url, credentials=access.write_credentials, write_credentials=None)
 
 
 def opened(access: Access, options: Mapping[str, Any]) -> Backend:
@@ -86,6 +106,7 @@ class Remote:
         self.name = name
         self.access = access
         self._backend = backend
+        self._writing: Remote | None = None
 
     @property
     def backend(self) -> Backend:
@@ -93,6 +114,15 @@ class Remote:
         if self._backend is None:
             self._backend = opened(self.access, {})
         return self._backend
+
+    def for_writing(self) -> Remote:
+        """The same place, as who writes there opens it: this one, unless it has other credentials for that."""
+        access = for_writing(self.access)
+        if access is self.access:
+            return self
+        if self._writing is None:
+            self._writing = Remote(self.name, access)
+        return self._writing
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Remote, (self.name, self.access, self._backend)

@@ -143,7 +143,7 @@ class FilesPipe:
         """
         self._check_writable("push")
         pairs = self._pairs(pattern)
-        return self._exchange(progress).push(pairs, _checked(mode, keep), keep, dry_run)
+        return self._exchange(progress, writing=True).push(pairs, _checked(mode, keep), keep, dry_run)
 
     def push_preview(self, pattern: str | None = None, *, mode: Mode = "modified") -> Changes:
         """What `push` would do."""
@@ -210,7 +210,7 @@ class FilesPipe:
             raise UsageError(f"where = {' '.join(sides)!r} must be 'here', 'there' or 'both'.")
         if "there" in sides:
             self._check_writable(what)
-        return self._exchange().remove(pairs, what, sides, dry_run)
+        return self._exchange(writing="there" in sides).remove(pairs, what, sides, dry_run)
 
     # ---------------------------------------------------------------- reading
 
@@ -255,9 +255,10 @@ class FilesPipe:
         selection = self._selection._replace(newest=None) if every else self._selection
         return compare(backend, self._folder, self._state.read(), selection, pattern)
 
-    def _exchange(self, progress: Progress | Tell | None = None) -> FileExchange:
+    def _exchange(self, progress: Progress | Tell | None = None, writing: bool = False) -> FileExchange:
         progress = progress if isinstance(progress, Progress) else Progress(progress)
-        return FileExchange(self.name, self.remote.backend, self._folder, self._state, progress)
+        remote = self.remote.for_writing() if writing else self.remote
+        return FileExchange(self.name, remote.backend, self._folder, self._state, progress)
 
     def _check_writable(self, what: str) -> None:
         if self.remote.access.role == "read":

@@ -6,10 +6,12 @@ import contextlib
 import os
 import re
 import secrets
+from collections.abc import Callable
 from typing import NamedTuple
 
 from d6tstore import place, profiles, registry, vault
-from d6tstore.access import Access
+from d6tstore.access import Access, for_writing
+from d6tstore.backend import Backend
 from d6tstore.credentials import PASSWORD, Credentials, variable_of
 from d6tstore.errors import CredentialsError, ProfileError
 from d6tstore.record import ROOT
@@ -120,15 +122,24 @@ def visit(access: Access, write: bool = False) -> Visit:
             f"{at.advice(access.credentials)}"
         )
     place.refuse_secrets(access.options, access.credentials or at.name)
+    shown, done = _used(at, access, lambda backend: next(iter(backend.list()), None)), ["a listing was read"]
+    if write or access.write_credentials:
+        writing = for_writing(access)
+        _used(place.split(writing.url), writing, _probe)
+        done.append("a probe was written and deleted")
+    return Visit(shown, at.user, done)
+
+
+def _used(at: place.Place, access: Access, use: Callable[[Backend], object]) -> str:
+    """Open a place, use it, close it; returns how messages name it."""
     credentials: Credentials = at.credentials(access.credentials, access.write_credentials, access.options)
     backend = registry.open_backend(at.url, credentials, **access.options)
-    done = []
     with contextlib.closing(backend), credentials.guard():
-        next(iter(backend.list()), None)
-        done.append("a listing was read")
-        if write or access.write_credentials:
-            probe = f"{ROOT}tmp/probe-{secrets.token_hex(8)}"
-            backend.write(probe, b"probe of d6tstore credentials test")
-            backend.delete(probe)
-            done.append("a probe was written and deleted")
-    return Visit(repr(backend), at.user, done)
+        use(backend)
+    return repr(backend)
+
+
+def _probe(backend: Backend) -> None:
+    probe = f"{ROOT}tmp/probe-{secrets.token_hex(8)}"
+    backend.write(probe, b"probe of d6tstore credentials test")
+    backend.delete(probe)

@@ -209,7 +209,7 @@ class SeaweedFS(Server):
             "master.telemetry": "false",  # it would tell its makers
             "master.peers": "none", "master.volumeSizeLimitMB": 64, "volume.max": 0, "volume.preStopSeconds": 0,
             "filer.localSocket": self.room / "filer.sock", "s3.localSocket": self.room / "s3.sock",
-            "s3.config": self.room / "users.json", "s3.autoCreateBucket": "false",
+            "s3.config": self.room / "users.json", "s3.autoCreateBucket": "false", "s3.iam.readOnly": "false",
             "s3.port.iceberg": 0, "s3.port.lance": 0,
         }  # fmt: skip
         weed = Path(sys.executable).with_name("weed")
