@@ -116,9 +116,11 @@ def use(store: Store) -> AbstractContextManager[Store]:
     return context.using(store)
 
 
-def run(tasks: Any, force: Any = None, workers: int | None = None, executor: Any = None) -> Report:
+def run(
+    tasks: Any, force: Any = None, workers: int | None = None, executor: Any = None, progress: bool | None = None
+) -> Report:
     """Compute what is missing or stale; see `Store.run`."""
-    return context.current().run(tasks, force, workers, executor)
+    return context.current().run(tasks, force, workers, executor, progress)
 
 
 def preview(tasks: Any, force: Any = None) -> Plan:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from d6tstore.attempt import Attempt
-from d6tstore.engine import BY_HAND, Job, execute
 from d6tstore.errors import NeverRun, RecordError, SaveError, UndeclaredLoad, UsageError
 from d6tstore.graph import Graph
+from d6tstore.job import BY_HAND, Job, execute
 from d6tstore.project import commit, pid
 from d6tstore.record import Record
 from d6tstore.repository import Repository

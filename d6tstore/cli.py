@@ -77,8 +77,11 @@ def demo(folder: str | None) -> None:
 @named
 @click.option("--force", metavar="CLASS|all", multiple=True, help="Run it and what depends on it anew.")
 @click.option("--workers", metavar="N", type=click.IntRange(1), help="Threads. [default: one after the other]")
-def run(words: tuple[str, ...], force: tuple[str, ...], workers: int | None) -> None:
+@click.option("--quiet", is_flag=True, help="Without showing how far it is.")
+def run(words: tuple[str, ...], force: tuple[str, ...], workers: int | None, quiet: bool) -> None:
     """Compute what is missing or stale.
+
+    While it runs a terminal shows a bar, and a pipe or a log gets a line per task on stderr.
 
     \b
     Example:
@@ -89,7 +92,7 @@ def run(words: tuple[str, ...], force: tuple[str, ...], workers: int | None) -> 
         forced = _forced(tasks, force)
         store = current_store()
         with context.using(store):
-            report = store.run(tasks, forced, workers)
+            report = store.run(tasks, forced, workers, progress=not quiet)
     except RunFailed as exc:
         _show_failures(exc)
     click.echo(str(report))

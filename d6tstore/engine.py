@@ -4,110 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import pickle
 import queue
 import time
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from d6tstore import project
-from d6tstore.attempt import Attempt
-from d6tstore.errors import D6tstoreError, ExternalAbsent, RecordError, UsageError, WorkerError
-from d6tstore.fingerprint import Fingerprint, changed
+from d6tstore.errors import D6tstoreError, ExternalAbsent
+from d6tstore.job import Done, Job, execute
 from d6tstore.plan import CUT_OFF, FORCED, MISSING, NEVER_RUN, UPSTREAM, Node, Plan, State
 from d6tstore.record import Record
-from d6tstore.report import Outcome, Report
-from d6tstore.repository import Repository
-from d6tstore.staleness import Code, absent, stale
+from d6tstore.report import Outcome, Report, Watcher
+from d6tstore.staleness import absent
 from d6tstore.task import Task
 
 log = logging.getLogger("d6tstore")
-BY_HAND = "by hand"
-
-
-class Job(NamedTuple):
-    """One task to compute or restore: everything that a worker needs, picklable.
-
-    `seen` is the write id of the record that the plan judged, `pid` the process that planned.
-    """
-
-    repository: Repository
-    task: Task
-    inputs: Mapping[str, Record]
-    shape: str
-    code: Fingerprint
-    reason: str
-    git: str | None = None
-    seen: str | None = None
-    restore: Record | None = None
-    pid: str = ""
-    root: Path = Path()
-
-
-class Done(NamedTuple):
-    """What a job returns: `ran`, `restored`, or `reused` if somebody else computed the task meanwhile."""
-
-    record: Record
-    action: str
-
-
-def execute(job: Job) -> Done:
-    """Compute one task under its claim. Runs in a thread or process of the executor."""
-    if project.pid() == job.pid:
-        return job.repository.claimed(job.task, lambda: _compute(job))
-    try:
-        project.fix_root(job.root)
-        _check_worker(job)
-        return job.repository.claimed(job.task, lambda: _compute(job))
-    except BaseException as exc:  # noqa: BLE001 - it goes on, in a form that can travel
-        raise _portable(exc) from None
-
-
-def _compute(job: Job) -> Done:
-    task, repository = job.task, job.repository
-    try:
-        current = repository.read_one(task)
-    except RecordError:
-        current = None  # damaged: that is why it runs
-    if current is not None and current.write_id != job.seen and job.reason not in (FORCED, BY_HAND):
-        # Somebody published between the plan and our claim: plan this one again.
-        contents = {id: found.content for id, found in job.inputs.items()}
-        fresh = not stale(repository, task, current, job.code, contents, job.shape)
-        if fresh and not repository.missing([(task, current)]):
-            return Done(current, "reused")
-    if job.restore is not None and not repository.missing([(task, job.restore)]):
-        return Done(repository.restore(task, job.restore, current), "restored")
-    attempt = Attempt.of(job, current, anew=job.reason == FORCED)
-    with attempt as bound:
-        bound.run()
-        return Done(attempt.commit(), "ran")
-
-
-def _check_worker(job: Job) -> None:
-    """A worker that imported other code than was planned must not put its result under the planned hash."""
-    cls = type(job.task)
-    if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
-        return  # travelled by value
-    here = Code(job.repository).of(job.task)
-    if here.code != job.code.code and not any("(bytecode)" in label for label in here.functions):
-        raise UsageError(
-            f"{job.task!r}: the worker process imported other code than the one that planned "
-            f"({', '.join(changed(job.code.functions, here.functions))}). Start the run again."
-        )
-
-
-def _portable(exc: BaseException) -> BaseException:
-    """The exception, or one that can leave this process with its text and traceback."""
-    try:
-        pickle.loads(pickle.dumps(exc))
-        return exc
-    except Exception:  # noqa: BLE001 - whatever a class of the user does when it is pickled
-        text = "".join(traceback.format_exception(exc))
-        return WorkerError(f"{type(exc).__name__}: {exc}. It does not pickle; in the worker process:\n{text}")
 
 
 @contextlib.contextmanager
@@ -132,6 +45,7 @@ class Run:
 
     plan: Plan
     executor: Executor | None = None
+    watcher: Watcher | None = None
     report: Report = field(default_factory=Report)
     _waits: dict[str, int] = field(default_factory=dict)
     _ready: list[str] = field(default_factory=list)
@@ -141,6 +55,7 @@ class Run:
     _started: set[str] = field(default_factory=set)
     _git: str | None = None
     _root: Path = field(default_factory=Path)
+    _current: str = ""
     again: bool = False
 
     def run(self) -> Report:
@@ -153,6 +68,8 @@ class Run:
         self._ready = [id for id in reversed(tasks) if not self._waits[id]]
         done: queue.SimpleQueue[Future[Done]] = queue.SimpleQueue()
         started = time.perf_counter()
+        if self.watcher is not None:
+            self.watcher.begin(self.plan, self._running)
         try:
             while self._ready or self._active:
                 while self._ready:
@@ -164,9 +81,21 @@ class Run:
         finally:
             for future in self._active:
                 future.cancel()
+            if self.watcher is not None:
+                self.watcher.end()
         self.report.seconds = time.perf_counter() - started
         self.report.sort(graph.tasks)
         return self.report
+
+    def _running(self) -> list[Task]:
+        """Tasks that are being computed now."""
+        ids = [id for future, (id, _) in list(self._active.items()) if future.running()]
+        return [self.plan.graph.tasks[id] for id in [*ids, *([self._current] if self._current else [])]]
+
+    def _note(self, outcome: Outcome) -> None:
+        self.report.add(outcome)
+        if self.watcher is not None:
+            self.watcher.settled(outcome)
 
     def _start(self, id: str, done: queue.SimpleQueue[Future[Done]]) -> None:
         """All inputs of the task are settled: decide what is to be done, and begin it."""
@@ -248,11 +177,14 @@ class Run:
                 self._active[future] = id, started
                 future.add_done_callback(done.put)
                 return
+            self._current = id
             result = execute(job)
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - the report carries it; Ctrl-C goes through
             self._error(id, started, exc)
         else:
             self._result(id, result)
+        finally:
+            self._current = ""
 
     def _collect(self, future: Future[Done]) -> None:
         id, started = self._active.pop(future)
@@ -281,13 +213,13 @@ class Run:
         """The task has its result: those that read it may follow."""
         self.plan.settle(id, found)
         self._started.add(id)
-        self.report.add(outcome)
+        self._note(outcome)
         self._release(id)
 
     def _fail(self, id: str, outcome: Outcome) -> None:
         self._failed.add(id)
         self._started.add(id)
-        self.report.add(outcome)
+        self._note(outcome)
         self._release(id)
 
     def _release(self, id: str) -> None:

@@ -7,11 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from d6tstore.forecast import duration, forecast, size
 from d6tstore.plan import Plan
-from d6tstore.report import Outcome
+from d6tstore.report import Outcome, Watcher
 from d6tstore.task import Task
 
 if TYPE_CHECKING:
@@ -22,22 +22,6 @@ if TYPE_CHECKING:
 _PAUSE = 0.2  # seconds between two pictures
 _NAMED = 6  # running tasks that are named
 _WIDEST = 100  # characters of a task
-
-
-class Watcher(Protocol):
-    """Who looks at a run."""
-
-    def begin(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
-        """A run begins; `running` tells at any time which tasks are being computed."""
-
-    def settled(self, outcome: Outcome) -> None:
-        """A task came to its end: it ran, was reused, failed, ..."""
-
-    def moved(self, transfer: Transfer) -> None:
-        """How far a transfer is."""
-
-    def end(self) -> None:
-        """The run is over."""
 
 
 class Tally:
@@ -110,7 +94,7 @@ class Lines:
         if outcome.action == "reused":
             return
         took = f" in {duration(outcome.seconds)}" if outcome.action == "ran" else ""
-        why = f": {type(outcome.error).__name__}: {outcome.error}" if outcome.error is not None else ""
+        why = f": {type(outcome.error).__name__}" if outcome.error is not None else ""
         line = f"[{self._tally.done}/{self._tally.total}] {outcome.action} {outcome.task!r}{took}{why}"
         print(line, file=self._stream or sys.stderr, flush=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from d6tstore import files
 from d6tstore.errors import GraphError, RecordError
+from d6tstore.forecast import Forecast, forecast
 from d6tstore.graph import Graph
 from d6tstore.record import Record, combine
 from d6tstore.registry import format_of
@@ -198,6 +199,11 @@ class Plan:
     def pending(self) -> list[Task]:
         """Tasks that a run would compute."""
         return [node.task for node in self.nodes.values() if node.will_run]
+
+    @property
+    def forecast(self) -> Forecast:
+        """What the tasks that would run are expected to take, from earlier results."""
+        return forecast(self.repository, [(node.task, node.record) for node in self if node.will_run])
 
     @property
     def complete(self) -> bool:

@@ -80,6 +80,18 @@ class Progress:
     def __reduce__(self) -> tuple[Any, ...]:
         return Progress, ()
 
+    def also(self, callback: Callable[[Transfer], object]) -> Progress:
+        """One that tells somebody else too."""
+        first = self._callback
+        if first is None:
+            return Progress(callback)
+
+        def both(transfer: Transfer) -> None:
+            first(transfer)
+            callback(transfer)
+
+        return Progress(both)
+
     def meter(self, direction: str, key: str, total: int, of: int = 0) -> Meter | None:
         """What is called with the bytes of each step of a transfer that begins now; None if nobody listens."""
         return None if self._callback is None else Meter(self._callback, direction, key, total, of)

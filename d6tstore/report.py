@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from d6tstore.errors import RunFailed
+from d6tstore.forecast import duration
 from d6tstore.record import Record
 from d6tstore.task import Task
+
+if TYPE_CHECKING:
+    from d6tstore.plan import Plan
+    from d6tstore.progress import Transfer
 
 COPIED, SAME, NEWER, DIFFERENT = "copied", "same", "newer there", "differs there"
 ABSENT, LIVE, FAILED = "no result here", "only in memory", "failed"
@@ -27,6 +32,22 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
     error: BaseException | None = None
     record: Record | None = None
+
+
+class Watcher(Protocol):
+    """Who looks at a run."""
+
+    def begin(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
+        """A run begins; `running` tells at any time which tasks are being computed."""
+
+    def settled(self, outcome: Outcome) -> None:
+        """A task came to its end: it ran, was reused, failed, ..."""
+
+    def moved(self, transfer: Transfer) -> None:
+        """How far a transfer is."""
+
+    def end(self) -> None:
+        """The run is over."""
 
 
 @dataclass(slots=True, repr=False)
@@ -86,6 +107,12 @@ class Report:
         """Tasks that could not run because an input failed."""
         return self._tasks("blocked")
 
+    @property
+    def saved(self) -> float:
+        """Seconds that the reused and restored results took when they were computed."""
+        kept = (outcome for outcome in self if outcome.action in ("reused", "restored"))
+        return sum(outcome.record.seconds for outcome in kept if outcome.record)
+
     def reasons(self) -> dict[Task, str]:
         """Why each task ran, failed or was restored."""
         return {outcome.task: outcome.reason for outcome in self if outcome.reason}
@@ -101,7 +128,9 @@ class Report:
 
     def __str__(self) -> str:
         counts = [f"{len(self._tasks(a))} {a}" for a in ("ran", "reused", "restored", "failed", "blocked")]
-        lines = [f"{', '.join(c for c in counts if not c.startswith('0 ')) or 'nothing to do'} in {self.seconds:.2f} s"]
+        told = ", ".join(count for count in counts if not count.startswith("0 ")) or "nothing to do"
+        saved = f", {duration(self.saved)} saved" if self.saved >= 1 else ""
+        lines = [f"{told} in {self.seconds:.2f} s{saved}"]
         for outcome in self:
             if outcome.action != "reused":
                 error = f": {type(outcome.error).__name__}: {outcome.error}" if outcome.error else ""

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from d6tstore import context, copying, explain, maintenance, querying
+from d6tstore import context, copying, explain, live, maintenance, querying
 from d6tstore.access import chosen
 from d6tstore.by_hand import refuse_inside_run
 from d6tstore.engine import Run, pool
@@ -18,7 +18,7 @@ from d6tstore.graph import Graph
 from d6tstore.pipe import Pipe
 from d6tstore.plan import Plan
 from d6tstore.record import Record
-from d6tstore.report import Copies, Report
+from d6tstore.report import Copies, Report, Watcher
 from d6tstore.repository import Repository
 from d6tstore.resets import Resets
 from d6tstore.shapes import flatten
@@ -75,6 +75,7 @@ class Store(Resets):
         force: Any = None,
         workers: int | None = None,
         executor: Executor | None = None,
+        progress: bool | None = None,
     ) -> Report:
         """Compute what is missing or stale among tasks and all that they need.
 
@@ -83,6 +84,8 @@ class Store(Resets):
             force: a task or class, several, or True for all: they and what depends on them run anew.
             workers: how many threads; None runs one task after the other, in this thread.
             executor: any `concurrent.futures.Executor` instead; it is not shut down.
+            progress: True shows how far it is: a bar in a terminal or notebook, else a line per task on stderr. False
+                does not. None shows the bar only.
 
         Returns:
             What ran, what was reused, and why.
@@ -110,12 +113,19 @@ class Store(Resets):
             report, again = Report(), True
             store = self.naming({}, context.pipes)  # a worker process did not open them
             while again:
-                current = Run(store.plan(tasks, force), executor)
+                watcher = live.watcher(progress)
+                current = Run(store._watched(watcher).plan(tasks, force), executor, watcher)
                 report.merge(current.run())
                 again, force = current.again, None
         self.repository.settle([*report.ran, *report.restored])
         report.raise_failures()
         return report
+
+    def _watched(self, watcher: Watcher | None) -> Store:
+        """The store, whose transfers a watcher hears of too."""
+        if watcher is None:
+            return self
+        return Store(replace(self.repository, progress=self.repository.progress.also(watcher.moved)))
 
     def plan(self, tasks: Any, force: Any = None) -> Plan:
         """The state of tasks and all that they need, with reasons; nothing runs. Arguments as for `run`."""

@@ -173,7 +173,7 @@ def test_a_failing_task_shows_the_report_and_the_users_frames_only(call, project
 def test_an_absent_external_task_is_no_traceback(call):
     result = call("run", "flow:Absent", code=1)
     assert "Absent() is external" in result.stdout
-    assert error(result).startswith("1 of 1 tasks failed.")
+    assert result.stderr.startswith("[1/1] failed Absent(): ExternalAbsent\nError: 1 of 1 tasks failed.")
 
 
 # ------------------------------------------------------------ how tasks are named
@@ -534,7 +534,13 @@ def written(project):
 
 def test_piped(written):
     run = subprocess.run([*D6TSTORE, "run", "flow:Train"], capture_output=True, text=True, env=shell_env())
-    assert (run.returncode, run.stderr) == (0, "") and run.stdout.startswith("3 ran in ")
+    assert run.returncode == 0 and run.stdout.startswith("3 ran in ")
+    assert [line.partition(" in ")[0] for line in run.stderr.splitlines()] == [
+        "[1/3] ran Get(n=3)", "[2/3] ran Clean(do_preprocess=True, n=3)",
+        "[3/3] ran Train(model='ols', do_preprocess=True, n=3)",
+    ]  # fmt: skip
+    quiet = subprocess.run([*D6TSTORE, "run", "--quiet", "flow:Train"], capture_output=True, text=True, env=shell_env())
+    assert (quiet.returncode, quiet.stderr) == (0, "") and quiet.stdout.startswith("3 reused in ")
     preview = subprocess.run([*D6TSTORE, "preview", "flow:Train"], capture_output=True, text=True, env=shell_env())
     assert "3 COMPLETE" in preview.stdout and "\x1b" not in preview.stdout
     failing = subprocess.run(
@@ -599,7 +605,7 @@ def test_ctrl_c(project):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err == "Error: interrupted. Finished work is kept; run again to go on.\n"
+    assert re.fullmatch(r"\[1/2\] ran Quick.*\nError: interrupted. Finished work is kept; run again to go on.\n", err)
     assert [p.parts[1] for p in data("data")] == ["Quick"]
 
 

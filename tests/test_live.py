@@ -1,0 +1,171 @@
+"""How a run looks while it goes, what it is expected to take, and what that was worth."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import d6tstore
+from d6tstore import live
+from d6tstore.errors import RunFailed
+from d6tstore.forecast import Forecast, duration, forecast, size
+from d6tstore.live import Lines, Tally
+from d6tstore.progress import Transfer
+
+
+class Get(d6tstore.tasks.TaskJson):
+    n: int = 0
+
+    def run(self):
+        if self.n < 0:
+            raise ValueError("n is negative")
+        self.save([self.n])
+
+
+class Both(d6tstore.tasks.TaskJson):
+    def requires(self):
+        return [Get(), Get(n=1)]
+
+    def run(self):
+        self.save(self.input().load())
+
+
+def lines(store, tasks, **options):
+    """What a run says on stderr, where that is no terminal."""
+    stream = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        store.run(tasks, progress=True, **options)
+    return [re.sub(r" in \S+ s$", "", line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_per_task_where_there_is_no_terminal(store):
+    assert lines(store, Both()) == ["[1/3] ran Get(n=0)", "[2/3] ran Get(n=1)", "[3/3] ran Both()"]
+    assert lines(store, Both()) == []
+    assert lines(store, Both(), force=Both, workers=2) == ["[3/3] ran Both()"]
+
+
+def test_what_failed_has_a_line(store):
+    with pytest.raises(RunFailed):
+        assert lines(store, [Get(n=-1), Get()])
+    stream = io.StringIO()
+    plan = store.plan([Get(n=-1)])
+    watcher = Lines(stream)
+    watcher.begin(plan, list)
+    with pytest.raises(RunFailed) as raised:
+        store.run(Get(n=-1))
+    watcher.settled(raised.value.report[Get(n=-1)])
+    assert stream.getvalue() == "[1/1] failed Get(n=-1): ValueError\n"
+
+
+def test_nothing_in_a_library_call(store, capfd):
+    store.run(Both())
+    assert capfd.readouterr() == ("", "")
+    assert live.watcher(False) is None and live.watcher(None) is None and isinstance(live.watcher(True), Lines)
+
+
+def test_what_the_tally_says(store):
+    store.run([Get(), Get(n=1)])
+    plan = store.plan([Both()], force=Get(n=1))
+    tally = Tally(plan, list)
+    assert str(tally) == f"0 of 3 tasks, about {duration(tally.left)} left"
+    report = store.run(Both(), force=Get(n=1))
+    for outcome in report:
+        tally.add(outcome)
+    assert re.fullmatch(r"3 of 3 tasks, 1 reused, \d+ B", str(tally)) and tally.left is None
+    assert report.saved == report[Get()].record.seconds > 0
+
+
+def test_seconds_that_reuse_saved_are_told(store):
+    report = store.run(Get())
+    slow = report[Get()]._replace(action="reused")
+    from msgspec.structs import replace
+
+    report._outcomes[Get().id] = slow._replace(record=replace(slow.record, seconds=95.0))
+    assert str(report).endswith(", 2 min saved")
+
+
+def test_a_forecast(store):
+    assert str(store.plan(Both()).forecast) == "3 tasks to run; no earlier run tells how long"
+    store.run(Get())
+    told = store.plan(Both()).forecast
+    assert told.tasks == 2 and told.guessed == ["Both"] and told.bytes > 0
+    assert "a guess for Both, which never ran" in str(told)
+    store.run(Both())
+    assert str(store.plan(Both()).forecast) == "nothing to run"
+    assert store.plan(Both(), force=True).forecast.guessed == []
+    assert store.plan(Both(), force=Both).forecast.seconds == store.history(Both())[0].seconds
+    assert forecast(store.repository, []) == Forecast(0, guessed=[])
+
+
+@pytest.mark.parametrize(("value", "told"), [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (5e15, "5000.0 TB")])
+def test_sizes(value, told):
+    assert size(value) == told
+
+
+SCRIPT = """
+import threading, time
+import d6tstore
+
+class Slow(d6tstore.tasks.TaskJson):
+    n: int = 0
+
+    def run(self):
+        threading.Event().wait(0.7)
+        print("printed", self.n)
+        self.save(0)
+
+store = d6tstore.open("./data")
+store.run([Slow(n=n) for n in range(3)], workers=2)
+print("ended")
+"""
+
+
+def test_a_bar_in_a_terminal(project):
+    pty = pytest.importorskip("pty")
+    (project / "script.py").write_text(textwrap.dedent(SCRIPT))
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "script.py"], stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(ours, 4096)
+        except OSError:  # the other side has closed
+            break
+        seen += chunk
+    os.close(ours)
+    assert process.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert "of 3 tasks" in text and "▶ Slow(n=0)" in text and "▶ Slow(n=1)" in text
+    assert [f"printed {n}" in text for n in range(3)] == [True] * 3
+    assert text.rstrip().endswith("ended") and seen.decode().count("\x1b[?25h") == seen.decode().count("\x1b[?25l")
+
+
+def test_transfers_are_shown(store):
+    shown = []
+
+    class Seen(Lines):
+        def moved(self, transfer):
+            shown.append(transfer)
+
+    watched = store._watched(Seen())
+    meter = watched.repository.progress.meter("up", "key", 10)
+    assert meter is not None and isinstance(Transfer("up", "k", 1, 2, 1.0).left, float)
+
+
+def test_both_who_listen_hear_of_transfers(tmp_path):
+    heard, also = [], []
+    store = d6tstore.open(tmp_path / "s", progress=heard.append)
+    progress = store.repository.progress.also(also.append)
+    meter = progress.meter("up", "key", 10, 2)
+    meter._begun -= 10
+    meter(10, 2)
+    assert heard == also and heard[0].objects == 2 and heard[0].left == 0.0
