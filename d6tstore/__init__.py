@@ -138,9 +138,9 @@ def accept(tasks: Any) -> list[Task]:
     return context.current().accept(tasks)
 
 
-def compare(tasks: Any) -> Any:
+def compare(tasks: Any, sort: str | None = None, best: Any = None) -> Any:
     """One frame of parameters, metrics, seconds, rows and bytes; see `Store.compare`."""
-    return context.current().compare(tasks)
+    return context.current().compare(tasks, sort, best)
 
 
 def invalidate_downstream(task: Task, until: Any) -> list[Task]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,7 @@ from d6tstore.record import Record, nearest
 from d6tstore.task import Task
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from d6tstore.comparison import Comparison
     from d6tstore.store import Store
 
 
@@ -82,21 +82,29 @@ def _all_changes(plan: Plan, task: Task, found: Record) -> list[str]:
     return lines
 
 
-def compare(store: Store, tasks: list[Task]) -> pd.DataFrame:
+def compare(
+    store: Store, tasks: list[Task], sort: str | None = None, best: str | Mapping[str, str] | None = None
+) -> Comparison:
     """Parameters x metrics x seconds x rows x bytes; see `Store.compare`."""
     import pandas as pd
+
+    from d6tstore.comparison import Comparison
 
     plan = store.plan(tasks)
     tasks = [plan.graph.tasks[id] for id in plan.graph.targets]
     rows: list[dict[str, Any]] = []
+    parameters: dict[str, None] = {}  # names of columns, in order
+    metrics: dict[str, None] = {}
     for task in tasks:
         node = plan[task]
         found = node.restore or node.record
         row: dict[str, Any] = {"task": task.family}
         for name, value in task.parameters.items():
-            row[f"{name}_parameter" if name in ("task", *_LAST) else name] = value
+            column = f"{name}_parameter" if name in ("task", *_LAST) else name
+            row[column], parameters[column] = value, None
         for name, value in (found.metrics if found else {}).items():
-            row[f"{name}_metric" if name in row or name in _LAST else name] = _number(value)
+            column = f"{name}_metric" if name in row or name in _LAST else name
+            row[column], metrics[column] = _number(value), None
         row["state"] = str(node.state)
         row["seconds"] = found.seconds if found else None
         row["rows"] = found.rows if found else None
@@ -104,7 +112,10 @@ def compare(store: Store, tasks: list[Task]) -> pd.DataFrame:
         rows.append(row)
     names = list(dict.fromkeys(name for row in rows for name in row if name not in _LAST))
     frame = pd.DataFrame(rows, columns=[*names, *_LAST])
-    return frame.astype({"seconds": "Float64", "rows": "Int64", "bytes": "Int64"})  # whole numbers stay whole
+    frame = frame.astype({"seconds": "Float64", "rows": "Int64", "bytes": "Int64"})  # whole numbers stay whole
+    return Comparison.of(
+        frame, tasks, (list(parameters), [name for name in metrics if name not in parameters]), sort, best
+    )
 
 
 def _number(value: Any) -> Any:

@@ -26,10 +26,9 @@ from d6tstore.target import inputs, outputs, targets
 from d6tstore.task import Task, newest
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from d6tstore.access import Remote
     from d6tstore.backend import Backend
+    from d6tstore.comparison import Comparison
     from d6tstore.picture import Picture
 
 
@@ -240,17 +239,24 @@ class Store(Resets):
         current = self.repository.read_one(task)
         return [*([current] if current else []), *self.repository.history(task)]
 
-    def compare(self, tasks: Any) -> pd.DataFrame:
-        """One table of results.
+    def compare(self, tasks: Any, sort: str | None = None, best: str | Mapping[str, str] | None = None) -> Comparison:
+        """One table of results; shown, it marks the best of each metric.
 
         Args:
             tasks: tasks to compare, such as a `grid`.
+            sort: column to sort by: a metric best first, others ascending; missing values last. None keeps the order.
+            best: `"min"` or `"max"`, which value of `sort` is best, or a mapping of metrics to these. By default errors
+                and losses (by their names: rmse, val_loss, ...) are better when lower, all else when higher.
 
         Returns:
-            A DataFrame, one row for each task in their order: `task`, one column for each parameter and metric
-            (a metric named as a parameter gets the suffix `_metric`), `state`, `seconds`, `rows`, `bytes`.
+            A DataFrame, one row for each task: `task`, one column for each parameter and metric (a metric named as a
+            parameter gets the suffix `_metric`), `state`, `seconds`, `rows`, `bytes`. It has further `best(metric)`,
+            the best task; `to_file("x.md")`, or .csv, .html; and `plot_metric(metric, against=parameter)`.
+
+        Raises:
+            UsageError: there is no such column, or it cannot be sorted.
         """
-        return explain.compare(self, list(flatten(tasks)))
+        return explain.compare(self, list(flatten(tasks)), sort, best)
 
     def sql(
         self, query: str, /, *, params: Mapping[str, Any] | None = None, as_: str = "pandas", **relations: Any
