@@ -15,7 +15,7 @@ from d6tstore.backend import Backend, Entry
 from d6tstore.comparing import Difference, Pair, places
 from d6tstore.errors import BackendError, D6tstoreError
 from d6tstore.exchange import Item
-from d6tstore.moving import Route, Tell, entries
+from d6tstore.moving import Route, Tell, entries, shown
 from d6tstore.publishing import dismiss, publish
 from d6tstore.record import ANCESTORS, Output, Record
 from d6tstore.repository import Repository
@@ -96,7 +96,7 @@ class Way:
         there = self._there([pair for pair, action, _ in judged if action in MOVES and data(pair)])
         return [self._step(pair, action, reason, data(pair), there) for pair, action, reason in judged]
 
-    def _there(self, pairs: list[Pair]) -> dict[Backend, Mapping[str, Entry]]:
+    def _there(self, pairs: list[Pair]) -> dict[Backend, dict[str, Entry]]:
         """The objects that there are at the source: some may have been left where they were made, or removed."""
         return entries((self.route(p).source, [o.key for o in _outputs(self.source(p))]) for p in pairs)
 
@@ -182,11 +182,11 @@ class Way:
             with contextlib.suppress(BackendError):  # nothing is lost
                 backend.settle(written)
 
-    def _arrived(self, steps: list[Step]) -> dict[Backend, Mapping[str, Entry]]:
+    def _arrived(self, steps: list[Step]) -> dict[Backend, dict[str, Entry]]:
         """What of the objects is there already: an earlier try may have been interrupted."""
         moving = [step.pair for step in steps if step.data and self.source(step.pair) is not None]
         found = ((self.route(pair), _outputs(self.source(pair))) for pair in moving)
-        return entries((route.target, [k for o in outputs for k in route.keys(o)]) for route, outputs in found)
+        return entries(((r.target, [k for o in outputs for k in r.keys(o)]) for r, outputs in found), shown)
 
     def _one(self, step: Step, arrived: Mapping[Backend, Mapping[str, Entry]], tell: Any) -> Item:
         item = step.item

@@ -8,6 +8,7 @@ from d6tstore import record
 from d6tstore.record import Record
 
 _OBJECT = re.compile(r"([^/]+)/(?:[^/]*-)?([0-9a-f]{16})/[^/]+-[0-9a-f]{16}[^/]*")
+_WRITE_ID = re.compile(r"[0-9a-f]{16}")
 _RECORD = re.compile(r"([^/]+)/([0-9a-f]{16})(?:/[0-9a-f]{16})?\.json")
 
 
@@ -53,7 +54,7 @@ def suspicion(key: str, found: Record, namespace: str) -> str:
     """Why a record is not to be trusted with where it and its objects go; empty if it is."""
     if found.key != key:
         return f"it is that of {found.id}"
-    if not found.write_id.isalnum():
+    if _WRITE_ID.fullmatch(found.write_id) is None:
         return f"its write id is {found.write_id!r}"
     if found.hash != record.task_hash(plain_family(found.family, namespace), found.params):
         return "its parameters are not those of its id"
@@ -62,4 +63,6 @@ def suspicion(key: str, found: Record, namespace: str) -> str:
             return f"object {output.key!r} is none of its task"
         if output.bytes < 0:
             return f"object {output.key!r} has {output.bytes} bytes"
+        if output.table and (output.bytes or output.checksum or output.schema is None):
+            return f"object {output.key!r} is a table and bytes, or has no schema"
     return ""

@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from d6tstore import content, frames
 from d6tstore.backend import Backend, TableBackend
@@ -117,7 +117,7 @@ class Stored(NamedTuple):
             self.open(verify=True).close()
 
     def _frame(self, format: TableFormat, part: Part, verify: bool) -> Any:
-        schema = cast("pa.Schema", decode_schema(self.output.schema))
+        schema = self._schema()
         kind = part.as_ or format.frame
         selection = Selection.of(schema, part.columns, part.where, part.limit, index=kind == "pandas")
         if self.output.table:
@@ -150,8 +150,9 @@ class Stored(NamedTuple):
         """Batches of a native table, in the types of the frame that was saved."""
         import pyarrow as pa
 
-        backend, schema = self.backend, selection.schema(cast("pa.Schema", decode_schema(self.output.schema)))
-        assert isinstance(backend, TableBackend)
+        backend, schema = self.backend, selection.schema(self._schema())
+        if not isinstance(backend, TableBackend):  # it was left where it is one
+            raise NotFound(f"{self.output.key!r} is a table, and {backend!r} has none. Pull it.")
         found = backend.read_table(self.output.key, *selection)
         if found.schema.names != schema.names:
             raise self._damaged(f"has the columns {found.schema.names}, its record says {schema.names}")
@@ -170,6 +171,13 @@ class Stored(NamedTuple):
                     raise self._damaged(f"has rows of other types than its record says ({exc})") from exc
 
         return pa.RecordBatchReader.from_batches(schema, batches())
+
+    def _schema(self) -> pa.Schema:
+        """Of a frame, as its record says. Raises Damaged, RecordError."""
+        schema = decode_schema(self.output.schema)
+        if schema is None:
+            raise self._damaged("is a frame, and its record has no schema")
+        return schema
 
     def _check(self, size: int, checksum: Callable[[], str] | None) -> None:
         if size != self.output.bytes:

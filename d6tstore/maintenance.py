@@ -230,6 +230,6 @@ def problem_of(stored: Stored) -> str | None:
         return _GONE
     except Damaged as exc:
         return exc.problem
-    except (BackendError, FormatError) as exc:
+    except (BackendError, FormatError, RecordError) as exc:
         return str(exc)
     return None

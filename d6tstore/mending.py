@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from d6tstore import record
 from d6tstore.backend import Backend, Entry
 from d6tstore.comparing import Difference, Pair
-from d6tstore.errors import D6tstoreError, RecordError
+from d6tstore.errors import Changed, D6tstoreError, RecordError
 from d6tstore.keys import suspicion
 from d6tstore.loading import Stored
 from d6tstore.maintenance import Problem, problem_of
-from d6tstore.moving import Route
-from d6tstore.publishing import publish
+from d6tstore.moving import Route, entries
+from d6tstore.publishing import publish, replace_damaged
 from d6tstore.record import Record
 from d6tstore.repository import Repository
 from d6tstore.transfers import Transfers
@@ -66,10 +66,7 @@ def _is_same(pair: Pair) -> bool:
 
 def _entries(found: Iterable[tuple[Backend, Record | None]]) -> dict[Backend, dict[str, Entry]]:
     """The objects of records that there are."""
-    keys: dict[Backend, list[str]] = {}
-    for backend, kept in found:
-        keys.setdefault(backend, []).extend(output.key for output in kept.outputs.values()) if kept else None
-    return {backend: backend.stat(wanted) for backend, wanted in keys.items()}
+    return entries((backend, [o.key for o in kept.outputs.values()] if kept else []) for backend, kept in found)
 
 
 def vanished(backend: Backend, pairs: Iterable[Pair]) -> list[Pair]:
@@ -99,17 +96,21 @@ def verify(here: Repository, there: Repository, pairs: Iterable[Pair], repair: b
     """See `Pipe.verify`."""
 
     pairs = [pair for pair in pairs if pair.there is not None]
-    entries = _entries((there.default, _readable(pair)) for pair in pairs).get(there.default, {})
+    listed = _entries((there.default, _readable(pair)) for pair in pairs).get(there.default, {})
 
     def checked(pair: Pair) -> list[Problem]:
         assert pair.there is not None
         try:
             kept = pair.there.record()
         except RecordError as exc:
+            if repair:
+                with contextlib.suppress(D6tstoreError, OSError):
+                    _repair_record(here, there, pair)
+                    return []
             return [Problem(pair.id, pair.there.key, str(exc))]
         problems = {}
         for name, output in kept.outputs.items():
-            if problem := _problem(Stored(pair.id, there.default, output, Transfers.plain()), entries):
+            if problem := _problem(Stored(pair.id, there.default, output, Transfers.plain()), listed):
                 problems[name] = Problem(pair.id, output.key, problem)
         if repair and problems:
             with contextlib.suppress(D6tstoreError, OSError):  # what is not repaired is told
@@ -122,16 +123,18 @@ def verify(here: Repository, there: Repository, pairs: Iterable[Pair], repair: b
 
 
 def _readable(pair: Pair) -> Record | None:
-    with contextlib.suppress(RecordError):
+    with contextlib.suppress(RecordError, Changed):
         return pair.theirs
     return None
 
 
-def _problem(stored: Stored, entries: Mapping[str, Entry]) -> str | None:
+def _problem(stored: Stored, listed: Mapping[str, Entry]) -> str | None:
     """What is wrong with an object; one of another size is not read, for it may be of any size."""
-    output, entry = stored.output, entries.get(stored.output.key)
-    if entry is not None and not output.is_in(entries):
+    output, entry = stored.output, listed.get(stored.output.key)
+    if entry is not None and not output.is_in(listed):
         return f"has {entry.size:,} bytes, its record says {output.bytes:,}"
+    if not output.table and not output.checksum:
+        return "has no checksum in its record"
     return problem_of(stored)
 
 
@@ -147,6 +150,17 @@ def _repair(here: Repository, there: Repository, pair: Pair, kept: Record, names
     outputs = {**kept.outputs, **{name: sent.outputs[name] for name in names}}
     if outputs != kept.outputs:
         publish(there.default, record_with(kept, outputs), kept, there.keep_versions)
+
+
+def _repair_record(here: Repository, there: Repository, pair: Pair) -> None:
+    """Put ours in the place of a record that is damaged. Raises D6tstoreError: we have none, or theirs is newer."""
+    if pair.here is None or pair.there is None:
+        raise RecordError(f"{pair.id} is not in this store.")
+    mine, theirs = pair.here.record(), pair.there.data
+    if not isinstance(theirs, bytes) or record.version_of(theirs) > record.VERSION:
+        raise RecordError(f"record {pair.there.key!r} is too large, or of a newer d6tstore.")
+    route = Route(pair.here.backend, here.namespace, there.default, there.namespace)
+    replace_damaged(there.default, route.carry(mine, lambda output: False), theirs)
 
 
 def record_with(kept: Record, outputs: dict[str, record.Output]) -> Record:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from d6tstore import content, record, storing, transfers
-from d6tstore.backend import Backend, TableBackend
+from d6tstore.backend import Backend, Entry, TableBackend
 from d6tstore.errors import Damaged, FormatError, NotFound, Unsupported
 from d6tstore.format import TableFormat
 from d6tstore.loading import Part, Stored
 from d6tstore.record import Output, Record
 from d6tstore.registry import kept_format
 from d6tstore.transfers import SMALL, Transfers
+
+_FEW = 32  # objects that are asked for one by one
+_WORTH = 50  # objects that are listed as fast as one is asked for
 
 Tell = Callable[[int], None] | None
 
@@ -160,6 +164,31 @@ class Route(NamedTuple):
         if tell is not None:
             tell(output.bytes)
         return made
+
+
+def entries(
+    wanted: Iterable[tuple[Backend, Iterable[str]]],
+    ask: Callable[[Backend, list[str]], dict[str, Entry]] = lambda backend, keys: backend.stat(keys),
+) -> dict[Backend, dict[str, Entry]]:
+    """Those of many keys that exist, asked for at once at each place."""
+    keys: dict[Backend, list[str]] = {}
+    for backend, group in wanted:
+        keys.setdefault(backend, []).extend(group)
+    return {backend: ask(backend, group) for backend, group in keys.items()}
+
+
+def shown(backend: Backend, keys: list[str]) -> dict[str, Entry]:
+    """Those of many objects that listings show. A place may have others too, which it takes long to ask for."""
+    wanted = set(keys)
+    if not backend.remote or len(wanted) <= _FEW:
+        return backend.stat(wanted)
+    found, left = {}, (_FEW + len(wanted)) * _WORTH
+    for family in {key.partition("/")[0] for key in wanted}:
+        for entry in itertools.islice(backend.list(f"{family}/"), left):
+            left -= 1
+            if entry.key in wanted:
+                found[entry.key] = entry
+    return found if left else backend.stat(wanted)  # there are far more than are wanted
 
 
 def _copied(file: Path, path: Path, linked: bool) -> None:

@@ -42,6 +42,21 @@ def publish(backend: Backend, new: Record, seen: Record | None, keep: int) -> st
     return ""
 
 
+def replace_damaged(backend: Backend, new: Record, damaged: bytes) -> None:
+    """Put a record in the place of bytes that are none. Raises Changed: something else is there by now."""
+
+    def replaced() -> None:
+        entry = backend.stat([new.key]).get(new.key)
+        if entry is None or backend.read_many([new.key]).get(new.key) != damaged:
+            raise _changed(backend, new)
+        try:
+            backend.compare_and_swap(new.key, entry.version, record.encode(new))
+        except Unsupported:
+            backend.write(new.key, record.encode(new))
+
+    claimed(backend, new.id, new.id, replaced)
+
+
 def dismiss(backend: Backend, seen: Record) -> None:
     """Forget a result, as `Store.invalidate` does: it stays loadable until `gc`.
 

@@ -232,6 +232,15 @@ def encode_values(values: Mapping[str, Any]) -> bytes:
     return _encoder.encode(values)
 
 
+def version_of(data: bytes) -> int:
+    """The version of the layout of a record, which this d6tstore may not be able to read; 0 if it has none."""
+    try:
+        version = msgspec.json.decode(data)["version"]
+    except (*_UNREADABLE, TypeError, KeyError):
+        return 0
+    return version if isinstance(version, int) else 0
+
+
 def decode(data: bytes, key: str) -> Record:
     """A record from JSON.
 
@@ -247,13 +256,9 @@ def decode(data: bytes, key: str) -> Record:
     except _UNREADABLE as exc:
         record, problem = None, str(exc)
     if record is None or record.version > VERSION:
-        try:
-            version = msgspec.json.decode(data)["version"]
-        except (*_UNREADABLE, TypeError, KeyError):
-            version = None
-        if isinstance(version, int) and version > VERSION:
+        if version_of(data) > VERSION:
             raise RecordError(
-                f"record {key!r} has version {version}, this d6tstore reads up to {VERSION}. "
+                f"record {key!r} has version {version_of(data)}, this d6tstore reads up to {VERSION}. "
                 "Upgrade d6tstore, or invalidate the task to compute it anew."
             )
         raise RecordError(
