@@ -15,7 +15,8 @@ import pytest
 from postgres import connect
 
 import d6tstore
-from d6tstore.errors import Denied, ExchangeFailed
+from d6tstore.credentials import variable_of
+from d6tstore.errors import D6tstoreError, Denied, ExchangeFailed
 from d6tstore_plugins.sql.backend import BackendWarning
 
 PAGE = (Path(__file__).parents[2] / "docs/roles.md").read_text()
@@ -142,6 +143,63 @@ def test_a_second_writer_replaces_what_the_first_one_made(team):
     assert pipe.verify() == []
     owners = team.ask("sam", "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = current_schema()")
     assert owners == [(team.name("team_writers"),)]
+
+
+def test_the_role_may_stand_in_the_url(team):
+    team.run("ALTER ROLE emma IN DATABASE postgres RESET role")
+    d6tstore.init("./emma")
+    d6tstore.run(Model())
+    d6tstore.pipes.init("team", url=f"{team.url('emma')}&options=-crole%3D{team.name('team_writers')}").push()
+    pipe = team.pipe("ben")
+    assert len(pipe.pull().new) == 2
+    prices(5)
+    d6tstore.run(Model())
+    assert len(pipe.push().changed) == 2
+
+
+def test_a_schema_is_handed_over(postgres, tmp_path):
+    team = Team(postgres, tmp_path)
+    prices(10, 20)
+    team.run("ALTER SCHEMA team OWNER TO emma; ALTER ROLE emma IN DATABASE postgres RESET role")
+    pipe = team.pipe("emma")
+    d6tstore.run(Model())
+    pipe.push()
+    team.run(re.search(r"```sql\n(REASSIGN .*?)```", PAGE, re.S)[1])
+    assert len(team.pipe("sam").pull().new) == 2
+    pipe = team.pipe("ben")
+    pipe.pull()
+    prices(5)
+    d6tstore.run(Model())
+    assert len(pipe.push().changed) == 2
+
+
+def test_the_login_that_writes_is_used_for_nothing_else(team, postgres, monkeypatch):
+    for who in ("sam", "emma"):
+        team.run(f"ALTER ROLE {who} PASSWORD 'of {who}'")
+        monkeypatch.setenv(
+            variable_of(f"{team.name(who)}@127.0.0.1:{postgres.port}", "password"), f"of {team.name(who)}"
+        )
+    url = f"{postgres.tcp(team.name('sam'))}?schema={team.name('team')}"
+    first = team.pipe("emma")
+    d6tstore.run(Model())
+    first.push()
+    d6tstore.init("./both")
+    pipe = d6tstore.pipes.init("both", url=url, write_credentials=f"{team.name('emma')}@127.0.0.1:{postgres.port}")
+    assert len(pipe.pull().new) == 2
+    d6tstore.run(Later())
+    assert len(pipe.push_preview().new) == 1 and len(pipe.push().new) == 1
+    assert team.ask("sam", "SELECT x FROM later") == [(1,)]
+
+    monkeypatch.delenv(variable_of(f"{team.name('emma')}@127.0.0.1:{postgres.port}", "password"))
+    d6tstore.init("./one")
+    pipe = d6tstore.pipes.init("one", url=url, write_credentials=f"{team.name('emma')}@127.0.0.1:{postgres.port}")
+    pipe.pull()
+    prices(5)
+    d6tstore.run(Model())
+    before = everything(team)
+    with pytest.raises(D6tstoreError):
+        pipe.push()
+    assert everything(team) == before
 
 
 GRANTED = """
