@@ -84,6 +84,8 @@ def _shown(plan: Plan) -> Iterator[_Line | str]:
                 line = line._replace(node=replace(line.node, reason=f"{NEVER_RUN}, nearest has {close[1]}"))
         yield line
     yield _summary(plan)
+    if (told := plan.forecast).seconds is not None:
+        yield str(told)
 
 
 def tree_text(plan: Plan) -> str:
