@@ -214,8 +214,11 @@ class Attempt:
         """True if all declared outputs are saved."""
         return len(self.saved) == len(self.formats)
 
-    def commit(self) -> Record:
+    def commit(self, **told: Any) -> Record:
         """Publish the record: from here on the result is there, as a whole.
+
+        Args:
+            **told: fields of the record that are known better than this attempt knows them.
 
         Raises:
             SaveError: declared outputs are missing.
@@ -256,7 +259,7 @@ class Attempt:
         )
         if old is not None and self.anew:
             old = replace(old, restorable=False)
-        return self.repository.publish(task, new, old)
+        return self.repository.publish(task, replace(new, **told) if told else new, old)
 
 
 def _metrics(task: Task, metrics: Mapping[str, Any]) -> dict[str, Any]:

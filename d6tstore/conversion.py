@@ -52,6 +52,8 @@ def plain(value: Any) -> Any:
 
 def convert(value: Any, kind: Any) -> Any:
     """The value in a type. Text is read as a number, a date, ... only if it does not fit as it is."""
+    if isinstance(value, enum.Enum) and mentions(kind, type(value)):
+        value = value.value  # msgspec takes members whose values are text, and no others
     try:
         return msgspec.convert(value, kind, strict=True, dec_hook=_decode, str_keys=True)
     except msgspec.ValidationError:

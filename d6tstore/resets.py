@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from d6tstore import maintenance
+from d6tstore import adopting, maintenance
 from d6tstore.by_hand import ByHand
 from d6tstore.graph import Graph
 from d6tstore.repository import Repository
@@ -89,3 +90,22 @@ class Resets:
         wanted = [graph.tasks[id] for id in graph.targets if not graph.tasks[id].external]
         accept = functools.partial(maintenance.accept, self.repository, code=code)
         return [task for task in wanted if self.repository.claimed(task, functools.partial(accept, task))]
+
+    def adopt(self, folder: str | Path, tasks: Any, dry_run: bool = False) -> adopting.Adoption:
+        """Take over results that d6tflow made, under classes of the same names and parameters.
+
+        Frames and JSON are stored as a run here would store them, all else byte for byte; no pickle is loaded. The
+        code as it is now counts as what made them. The folder stays as it is.
+
+        Args:
+            folder: the `data` folder of the d6tflow project, or `data/env=prod` of a workflow.
+            tasks: these and all that they need.
+            dry_run: only tell what would be done.
+
+        Returns:
+            What was done with each task. One whose files, or whose inputs, are not there is left, as in d6tflow.
+
+        Raises:
+            UsageError: the folder cannot be read.
+        """
+        return adopting.adopt(self.repository, folder, Graph(tasks), dry_run)

@@ -19,6 +19,11 @@ import d6tstore
 from d6tstore.errors import FrozenError, GraphError, ParameterError, SaveError
 
 
+class Level(enum.Enum):
+    LOW = 1
+    HIGH = 2
+
+
 class Colour(enum.Enum):
     RED = "red"
     BLUE = "blue"
@@ -134,6 +139,15 @@ def test_classes_instead_of_annotations():
     assert task.j is Colour.RED
     with pytest.raises(ParameterError):
         Old(g=1, e="z")
+
+
+def test_members_of_an_enum_whatever_their_values():
+    class Leveled(d6tstore.tasks.TaskJson):
+        level: Level = Level.LOW
+        perhaps: Level | None = Level.HIGH
+
+    task = Leveled()
+    assert (task.level, task.perhaps) == (Level.LOW, Level.HIGH) and task.id == Leveled(level=1, perhaps=2).id
 
 
 def test_only_annotations_of_parameters_count():
