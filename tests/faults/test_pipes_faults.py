@@ -260,7 +260,7 @@ def test_gc_between_objects_and_records(ann, bob, monkeypatch, way):
     def racing(*given):
         if len(collected) < 3:
             collected.append(target.gc(older_than=-60).keys)
-        publish(*given)
+        return publish(*given)
 
     monkeypatch.setattr(exchanging, "publish", racing)
     done = ann.pipe.push() if way == "push" else bob.pipe.pull()

@@ -1,4 +1,4 @@
-"""Pipes to a place that lies: records, objects and logs that somebody damaged or forged, edits here, notes that are gone.
+"""Pipes to a place that lies: records, objects and logs that are damaged or forged, edits here, notes that are gone.
 
 Each is named, costs no other result, and changes nothing here silently.
 """
@@ -178,7 +178,7 @@ LIES = {
     "of another family": lambda told: told["outputs"]["data"].update(
         key=told["outputs"]["data"]["key"].replace("Number/", "Frame/")
     ),
-    "a record as object": lambda told: told["outputs"]["data"].update(key=f".d6tstore/records/Number/{told['hash']}.json"),
+    "a record as object": lambda told: told["outputs"]["data"].update(key=f".d6tstore/records/x/{told['hash']}.json"),
     "other bytes": output(bytes=1),
     "negative bytes": output(bytes=-1),
     "very many bytes": output(bytes=1 << 62),
