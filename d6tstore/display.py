@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from d6tstore import html
 from d6tstore.plan import NEVER_RUN, Node, Plan, State
 from d6tstore.record import Record, nearest
 from d6tstore.report import Report
@@ -23,6 +24,14 @@ _STYLES = {
     State.EXTERNAL: "bold red",
     State.AGGREGATE: "dim",
 }
+_NAMES = {  # in style sheets
+    State.COMPLETE: "complete",
+    State.PENDING: "pending",
+    State.EVICTED: "evicted",
+    State.EXTERNAL: "absent",
+    State.AGGREGATE: "aggregate",
+}
+_FATES = {"ran": "complete", "restored": "evicted", "failed": "failed", "blocked": "pending"}
 _VERSION = re.compile(r"the version of \S+ fits")
 _EXPLAINED = 20  # tasks never run that are compared with the nearest result
 _NAMED = 3  # inputs that one line names
@@ -92,6 +101,32 @@ def tree_text(plan: Plan) -> str:
     """The tree of a plan as plain text: parameters, state and reason of each task."""
     lines = (line if isinstance(line, str) else f"{line.lead}{line.node}{line.above}" for line in _shown(plan))
     return "\n".join(lines)
+
+
+def tree_html(plan: Plan) -> str:
+    """The tree of a plan for a notebook."""
+    lines = []
+    for line in _shown(plan):
+        if isinstance(line, str):
+            lines.append(html.text(line))
+            continue
+        node = line.node
+        reason = f" <span class='dim'>{html.text(node.reason)}</span>" if node.reason else ""
+        state = html.mark(_NAMES[node.state], f"{node.state}")
+        lines.append(f"{html.text(line.lead)}{html.text(repr(node.task))} {state}{reason}{html.text(line.above)}")
+    return html.box(f"<pre>{chr(10).join(lines)}</pre>")
+
+
+def report_html(report: Report) -> str:
+    """A report for a notebook; of tasks with one fate and reason one row."""
+    counts, *_ = str(report).split("\n")
+    rows = [
+        [html.Raw(html.mark(_FATES.get(action, "aggregate"), action)), html.Raw(html.code(tasks)), reason]
+        for action, tasks, reason in grouped(report)
+        if action != "reused"
+    ]
+    failed = [[repr(o.task), f"{type(o.error).__name__}: {o.error}"] for o in report if o.error is not None]
+    return html.box(html.title(counts), html.table([], rows), html.table([], failed))
 
 
 def show_tree(plan: Plan) -> None:

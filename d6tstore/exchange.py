@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from d6tstore import html
 from d6tstore.record import Record
 
 NEW, CHANGED, RESTORED, REMOVED, CONFLICT = "new", "changed", "restored", "removed", "in conflict"
@@ -113,6 +114,12 @@ class Exchange:
             yield f"{item.action:9} {item.id}{size}{why}"
         if len(shown) > _LISTED:
             yield f"... {len(shown)} in all"
+
+    def _repr_html_(self) -> str:
+        shown = [item for item in self.items if item.action not in (SAME, LEFT)]
+        rows = [[item.action, html.Raw(html.code(item.id)), item.bytes, item.reason] for item in shown[:_LISTED]]
+        more = f"... {len(shown)} in all" if len(shown) > _LISTED else ""
+        return html.box(html.title(str(self)), html.table(["", "result", "bytes", ""] if rows else [], rows, more))
 
     def as_json(self) -> dict[str, Any]:
         """For programs: counts, bytes, and all that is not the same."""

@@ -79,6 +79,11 @@ def _cell(value: Any) -> str:
     return f"<td>{'' if value is None else text(value)}</td>"
 
 
+def described(label: str, note: str, values: Mapping[str, Any]) -> str:
+    """A thing with what there is to say of it."""
+    return box(title(label, note), pairs(values))
+
+
 def bar(done: int, total: int, label: str, running: Iterable[str]) -> str:
     """How far something is."""
     width = 100 if not total else round(100 * done / total)

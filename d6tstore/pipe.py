@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from d6tstore import context, journal, maintenance, mending
+from d6tstore import context, html, journal, maintenance, mending
 from d6tstore.access import Remote
 from d6tstore.comparing import Difference
 from d6tstore.errors import Denied
@@ -32,6 +32,11 @@ class Pipe:
 
     def __repr__(self) -> str:
         return f"Pipe({self.name!r}, {self.remote.access.url!r})"
+
+    def _repr_html_(self) -> str:
+        access = self.remote.access
+        told = {"place": access.url, "role": access.role, "trusted": "yes" if access.trusted else "no"}
+        return html.described("Pipe", self.name, told)
 
     @property
     def name(self) -> str:

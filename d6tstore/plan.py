@@ -227,5 +227,10 @@ class Plan:
 
         return tree_text(self)
 
+    def _repr_html_(self) -> str:
+        from d6tstore.display import tree_html
+
+        return tree_html(self)
+
     def __repr__(self) -> str:
         return f"Plan({len(self.nodes)} tasks, {len(self.pending)} pending)"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 from blake3 import blake3
 
-from d6tstore import conversion, project
+from d6tstore import conversion, html, project
 from d6tstore.errors import RecordError
 
 VERSION = 1
@@ -138,6 +138,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
             return output.content
         return combine({name: output.content for name, output in self.outputs.items()})
 
+    def _repr_html_(self) -> str:
+        return html.box(html.title(self.id, f"version {self.write_id}"), html.table([], _html_rows(self)))
+
     @property
     def bytes(self) -> int:
         """Stored size of all outputs in bytes."""
@@ -148,6 +151,19 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
         """Rows of all table outputs, None when there is none."""
         counts = [output.rows for output in self.outputs.values() if output.rows is not None]
         return sum(counts) if counts else None
+
+
+def _html_rows(record: Record) -> Iterator[list[Any]]:
+    yield ["made", f"{record.time[:19]} by {record.author or '?'}@{record.host or '?'} in {record.seconds:.3g} s"]
+    for name, value in {**record.params, **record.insignificant}.items():
+        yield [name, html.Raw(html.code(repr(value)))]
+    for name, value in record.metrics.items():
+        yield [f"metric {name}", value]
+    for name, output in record.outputs.items():
+        rows = "" if output.rows is None else f", {output.rows:,} rows"
+        yield [f"output {name}", f"{output.format}{rows}, {'a table' if output.table else f'{output.bytes:,} bytes'}"]
+    if record.origin:
+        yield ["origin", record.origin]
 
 
 def combine(contents: dict[str, str]) -> str:

@@ -140,6 +140,11 @@ class Report:
     def __repr__(self) -> str:
         return str(self)  # the last line of a notebook cell: a person reads it
 
+    def _repr_html_(self) -> str:
+        from d6tstore.display import report_html
+
+        return report_html(self)
+
     def raise_failures(self) -> None:
         """Raise RunFailed if a task failed, caused by the first failure."""
         failures = [outcome for outcome in self if outcome.error is not None]

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from d6tstore import context, copying, explain, live, maintenance, querying
+from d6tstore import context, copying, explain, html, live, maintenance, querying
 from d6tstore.access import chosen
 from d6tstore.by_hand import refuse_inside_run
 from d6tstore.engine import Run, pool
@@ -44,6 +44,13 @@ class Store(Resets):
 
     def __repr__(self) -> str:
         return f"Store({self.repository.default.url!r})"
+
+    def _repr_html_(self) -> str:
+        mine = self.repository
+        told = {"place": mine.default.url, "namespace": mine.namespace or None}
+        told |= {f"backend {name}": backend.url for name, backend in mine.named.items() if name != "memory"}
+        told |= {f"pipe {name}": remote.access.url for name, remote in {**mine.pipes, **context.pipes}.items()}
+        return html.described("Store", "", {name: value for name, value in told.items() if value})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Store, (self.repository,)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from d6tstore import context, fetching, staleness
+from d6tstore import context, fetching, html, staleness
 from d6tstore.backend import Backend
 from d6tstore.errors import (
+    D6tstoreError,
     Denied,
     ExternalAbsent,
     GraphError,
@@ -44,6 +45,18 @@ class Target:
 
     def __repr__(self) -> str:
         return f"Target({self.task!r}, {self.name!r})"
+
+    def _repr_html_(self) -> str:
+        head = html.title(f"{type(self.task).__name__}.{self.name}", repr(self.task))
+        try:
+            found = self.record().outputs[self.name]
+        except D6tstoreError as exc:
+            return html.box(head, html.text(exc))
+        rows = "" if found.rows is None else f"{found.rows:,} rows, "
+        size = "a table" if found.table else f"{found.bytes:,} bytes"
+        where = self.backend.path(found.key) or self.backend.uri(found.key)
+        told = {"format": found.format, "size": rows + size, "place": html.Raw(html.code(where))}
+        return html.box(head, html.pairs(told))
 
     @property
     def backend(self) -> Backend:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, dataclass_transform
 
-from d6tstore import context, conversion, parameters, record
+from d6tstore import context, conversion, html, parameters, record
 from d6tstore.declaration import all_parameters, own_parameters
 from d6tstore.errors import FrozenError, GraphError, ParameterError, SaveError
 from d6tstore.parameters import MISSING, Field
@@ -186,6 +186,10 @@ class Task:
     def __repr__(self) -> str:
         inner = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
         return f"{type(self).__name__}({inner})"
+
+    def _repr_html_(self) -> str:
+        told = {name: repr(value) for name, value in self.parameters.items()} | {"outputs": ", ".join(self.formats())}
+        return html.described(type(self).__name__, self.id, told)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise FrozenError(
