@@ -6,21 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+# Its class twice: the rules of notebooks for tables are as particular as ours would be.
 _STYLE = """<style>
-.d6t{--d6t-line:#8886;font:13px/1.45 system-ui,sans-serif;color:inherit;margin:.3em 0}
-.d6t table{border-collapse:collapse;margin:.2em 0}
-.d6t td,.d6t th{border-bottom:1px solid var(--d6t-line);padding:.15em .7em .15em 0;text-align:left;vertical-align:top}
-.d6t th{font-weight:600}.d6t .n{text-align:right;font-variant-numeric:tabular-nums}
-.d6t code{font:12px/1.4 ui-monospace,monospace}.d6t .dim{opacity:.65}
-.d6t .mark{display:inline-block;border:1.5px solid;border-radius:.6em;padding:0 .55em;white-space:nowrap}
-.d6t .complete{border-color:#009e73}.d6t .pending{border-color:#d98c00;border-width:2.5px}
-.d6t .evicted{border-color:#3a8fc4;border-style:dashed}
-.d6t .absent,.d6t .failed{border-color:#c04f00;border-style:dotted}
-.d6t .aggregate{border-color:#777}
-.d6t .bar{display:inline-block;width:16em;height:.8em;border:1px solid var(--d6t-line);
+.d6t.d6t{--d6t-line:#8886;font:13px/1.45 system-ui,sans-serif;color:inherit;margin:.3em 0}
+.d6t.d6t table{border-collapse:collapse;margin:.2em 0}
+.d6t.d6t :is(td,th){border-bottom:1px solid var(--d6t-line);padding:.15em .7em .15em 0;text-align:left;vertical-align:top}
+.d6t.d6t th{font-weight:600}.d6t.d6t .n{text-align:right;font-variant-numeric:tabular-nums}
+.d6t.d6t code{font:12px/1.4 ui-monospace,monospace}.d6t.d6t .dim{opacity:.65}
+.d6t.d6t .mark{display:inline-block;border:1.5px solid;border-radius:.6em;padding:0 .55em;white-space:nowrap}
+.d6t.d6t .complete{border-color:#009e73}.d6t.d6t .pending{border-color:#d98c00;border-width:2.5px}
+.d6t.d6t .evicted{border-color:#3a8fc4;border-style:dashed}
+.d6t.d6t .absent,.d6t.d6t .failed{border-color:#c04f00;border-style:dotted}
+.d6t.d6t .aggregate{border-color:#777}
+.d6t.d6t .bar{display:inline-block;width:16em;height:.8em;border:1px solid var(--d6t-line);
 border-radius:.4em;overflow:hidden}
-.d6t .bar i{display:block;height:100%;background:#009e73}
-.d6t pre{margin:0;font:12px/1.4 ui-monospace,monospace;background:none;color:inherit}
+.d6t.d6t .bar i{display:block;height:100%;background:#009e73}
+.d6t.d6t pre{margin:0;font:12px/1.4 ui-monospace,monospace;background:none;color:inherit}
 </style>"""
 
 
