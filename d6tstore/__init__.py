@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from d6tstore.backend import Backend, TableBackend
+    from d6tstore.comparison import Comparison
     from d6tstore.config import open
+    from d6tstore.difference import Diff
+    from d6tstore.differing import diff
     from d6tstore.explain import Explanation
     from d6tstore.externals import external
     from d6tstore.format import Format, PathFormat, TableFormat
@@ -58,17 +61,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Backend", "BoolParameter", "ChoiceParameter", "DateParameter", "DatetimeParameter", "DictParameter",
-    "EnumParameter", "Explanation", "FloatParameter", "Format", "IntParameter", "ListParameter", "Parameter",
+    "Backend", "BoolParameter", "ChoiceParameter", "Comparison", "DateParameter", "DatetimeParameter", "DictParameter",
+    "Diff", "EnumParameter", "Explanation", "FloatParameter", "Format", "IntParameter", "ListParameter", "Parameter",
     "PathFormat", "PathParameter", "Plan", "Record", "Report", "State", "Store", "StrParameter", "TableBackend",
-    "TableFormat", "Target", "Task", "TupleParameter", "accept", "compare", "db", "errors", "external", "gc", "grid",
-    "init", "invalidate_all", "invalidate_downstream", "invalidate_orphans", "invalidate_upstream", "open", "pipes",
-    "preview", "requires", "run", "sql", "tasks", "use", "verify", "why",
+    "TableFormat", "Target", "Task", "TupleParameter", "accept", "compare", "db", "diff", "errors", "external", "gc",
+    "grid", "init", "invalidate_all", "invalidate_downstream", "invalidate_orphans", "invalidate_upstream", "open",
+    "pipes", "preview", "requires", "run", "sql", "tasks", "use", "verify", "why",
 ]  # fmt: skip
 
 _LAZY = {
     "Backend": "backend", "TableBackend": "backend", "Explanation": "explain", "Format": "format",
-    "external": "externals",
+    "Comparison": "comparison", "Diff": "difference", "diff": "differing", "external": "externals",
     "PathFormat": "format", "TableFormat": "format", "Plan": "plan", "State": "plan", "Record": "record",
     "Report": "report", "Store": "store", "open": "config", "Target": "target",
 }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from d6tstore import __version__, context, export_cli, pipes_cli, profiles_cli, secrets_cli, upkeep
+from d6tstore import __version__, comparing_cli, context, export_cli, pipes_cli, profiles_cli, secrets_cli, upkeep
 from d6tstore.errors import RunFailed, UsageError
 from d6tstore.locate import PASS, current_store, named, tasks_of
 from d6tstore.project import NAME
@@ -155,6 +155,7 @@ def why(words: tuple[str, ...]) -> None:
 
 for _command in (
     upkeep.reset, upkeep.accept, upkeep.copy, upkeep.gc, upkeep.show, upkeep.verify, upkeep.plugins,
+    comparing_cli.compare, comparing_cli.diff,
     pipes_cli.pipe, export_cli.export, profiles_cli.profile, secrets_cli.credentials,
 ):  # fmt: skip
     cli.add_command(_command)

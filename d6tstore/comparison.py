@@ -122,6 +122,13 @@ class Comparison(pd.DataFrame):
         rows = [[f"**{tables.escaped(v)}**" if b else tables.escaped(v) for v, b in row] for row in self._cells()]
         return tables.markdown([str(name) for name in self.columns], rows)
 
+    def as_json(self) -> list[dict[str, Any]]:
+        """A mapping of JSON values for each row; what JSON has no word for is text."""
+        return [
+            {str(name): tables.json_value(value) for name, (value, _) in zip(self.columns, row, strict=True)}
+            for row in self._cells()
+        ]
+
     def plot_metric(self, metric: str, against: str) -> Figure:
         """A metric against a parameter: one line for each combination of the other parameters that differ.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -35,6 +36,17 @@ def tasks_of(words: Sequence[str], needed: bool = True) -> list[Task]:
     if needed and not words:
         raise UsageError(f"which task? {_HOW}")
     return tasks(words)
+
+
+def grids_of(words: Sequence[str]) -> list[Task]:
+    """As `tasks_of`, but an option that is given several times stands for each of its values."""
+    if not words:
+        raise UsageError(f"which tasks? {_HOW}")
+    return [
+        _make(cls, dict(zip(values, chosen, strict=True)))
+        for cls, values in _parsed(words, many=True)
+        for chosen in itertools.product(*values.values())
+    ]
 
 
 def current_store() -> Store:
@@ -69,11 +81,13 @@ def task_classes(words: Sequence[str]) -> list[type[Task] | Task]:
     return [_make(cls, values) if values else cls for cls, values in _parsed(words)]
 
 
-def _parsed(words: Sequence[str]) -> Iterator[tuple[type[Task], dict[str, Any]]]:
+def _parsed(words: Sequence[str], many: bool = False) -> Iterator[tuple[type[Task], dict[str, Any]]]:
+    """Classes and values; if `many`, a list of values for each parameter."""
     rest = list(words)
     while rest:
         cls = task_class(rest.pop(0))
-        yield cls, _values(cls, rest)
+        values = _values(cls, rest, many)
+        yield cls, values if many else {name: given[0] for name, given in values.items()}
 
 
 def task_class(name: str) -> type[Task]:
@@ -138,10 +152,10 @@ def _choice(module: str) -> str:
 # ------------------------------------------------------------------ parameters
 
 
-def _values(cls: type[Task], rest: list[str]) -> dict[str, Any]:
-    """Take the options that follow a task off `rest`: parameter names to converted values."""
+def _values(cls: type[Task], rest: list[str], many: bool) -> dict[str, list[Any]]:
+    """Take the options that follow a task off `rest`: parameter names to converted values, one each or `many`."""
     fields = cls.fields()
-    values: dict[str, Any] = {}
+    values: dict[str, list[Any]] = {}
     while rest and (rest[0].startswith("-") or ":" not in rest[0]):
         word = rest.pop(0)
         if not word.startswith("--"):
@@ -151,13 +165,13 @@ def _values(cls: type[Task], rest: list[str]) -> dict[str, Any]:
         if name is None:
             near = nearest(option[2:].replace("-", "_"), fields).replace("mean ", "mean --") or "."
             raise ParameterError(f"{cls.__name__} has no parameter {option}{near} {_usage(fields)}")
-        if name in values:
+        if name in values and not many:
             raise ParameterError(f"{cls.__name__}: {option} is given twice. Give it once.")
         if not equals:
             if not rest or rest[0].startswith("--"):
                 raise ParameterError(f"{cls.__name__}: {option} needs a value: {option} VALUE.")
             text = rest.pop(0)
-        values[name] = _convert(fields[name], text, cls)
+        values.setdefault(name, []).append(_convert(fields[name], text, cls))
     return values
 
 

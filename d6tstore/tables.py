@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
+
+from d6tstore.errors import UsageError
 
 SHOWN = 60
 """Rows of a table for a person."""
 _WIDEST = 60  # characters of a cell
 
 
-def plain(value: Any) -> str:
-    """A value as one short line without control characters; numbers with six digits.
+def plain(value: Any, widest: int | None = _WIDEST) -> str:
+    """A value as one line without control characters, no longer than `widest`; numbers with six digits.
 
     Example:
         >>> plain(0.123456789), plain(None), plain("one\\ntwo")
@@ -24,7 +27,7 @@ def plain(value: Any) -> str:
         return ""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
+    return text if widest is None or len(text) <= widest else f"{text[: widest - 3]}..."
 
 
 def text(head: Sequence[str], rows: Sequence[Sequence[Any]], right: Collection[str] = ()) -> str:
@@ -55,21 +58,37 @@ def escaped(value: Any) -> str:
     return "".join(f"\\{c}" if c in "\\`*_[]<>|~#" else c for c in plain(value))
 
 
+def json_value(value: Any) -> Any:
+    """A value as JSON has it; what it has no word for, such as NaN or a date, as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(name): json_value(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
 def write(path: str | os.PathLike[str], content: Callable[[Path], object]) -> Path:
     """Write a file whole or not at all.
 
     Args:
         path: of the file.
         content: writes it to the temporary file that it is given.
+
+    Raises:
+        UsageError: it cannot be written there.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=".d6tstore-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    staged = path.with_name(f".d6tstore-{secrets.token_hex(8)}{path.suffix}")
     try:
-        content(Path(name))
-        return Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        try:
+            content(staged)
+            return staged.replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
+    except OSError as exc:
+        raise UsageError(f"{str(path)!r} cannot be written: {exc.strerror}. Choose another place.") from exc
 
 
 def _numbers(values: Sequence[Any]) -> bool:

@@ -63,15 +63,18 @@ class Target:
         """Where the output lies."""
         return self.repository.backend(self.task)
 
-    def record(self) -> Record:
+    def record(self, version: str | None = None) -> Record:
         """The record of the result.
+
+        Args:
+            version: write id of a kept version (see `Store.history`); None is the current one.
 
         Raises:
             NeverRun: there is none.
             ExternalAbsent: there is none, and somebody else makes it.
             RecordError: it is damaged.
         """
-        return self._found([self.name])
+        return self._found([self.name]) if version is None else self._version(version, [self.name])
 
     def _found(self, names: list[str]) -> Record:
         self._declared()
