@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 
 class Use(NamedTuple):
-    """A place of a profile, and what it is there, such as `profile prod, backend lake`."""
+    """A place of a profile, and what it is there, such as `profile prod, backend lake`; or `pipe team`."""
 
     what: str
     access: Access
@@ -44,13 +44,15 @@ class Use(NamedTuple):
 
 
 def uses() -> list[Use]:
-    """The places of all profiles that are right. Raises ProfileError."""
+    """The places of all profiles that are right, and the pipes beside them. Raises ProfileError."""
     found = []
     for each in profiles.load_all():
         with contextlib.suppress(ProfileError):  # a project without a name for its central folder
             for kind, access in each.profile.places().items() if not each.problem else ():
                 what = f"profile {each.name}" + ("" if kind == "default" else f", {kind}")
                 found.append(Use(what, access))
+    with contextlib.suppress(ProfileError):  # `d6tstore pipe list` says what is wrong
+        found += [Use(f"pipe {name}", access) for name, access in profiles.pipes().items()]
     return found
 
 

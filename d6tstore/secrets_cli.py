@@ -142,7 +142,7 @@ def list_() -> None:
 @click.argument("name")
 @click.option("--write", is_flag=True, help="Also write a probe and delete it, where no write_credentials are named.")
 def test(name: str, write: bool) -> None:
-    """Open the places that use a credential, of a profile, or at a URL.
+    """Open the places that use a credential, of a profile, of a pipe, or at a URL.
 
     Reads a listing; where there are write_credentials, writes a probe and deletes it. Exit code 1: one refused.
 
@@ -172,17 +172,18 @@ def test(name: str, write: bool) -> None:
 
 
 def _places(name: str) -> list[Use]:
-    """The places of a profile, and those that use a credential of that name."""
+    """The places of a profile, a pipe, and those that use a credential of that name."""
     from d6tstore import inventory, profiles
 
     used = inventory.uses()
-    found = [use for use in used if use.what.partition(",")[0] == f"profile {name}" or name in use.names]
+    whole = (f"profile {name}", f"pipe {name}")
+    found = [use for use in used if use.what.partition(",")[0] in whole or name in use.names]
     for profile in profiles.load_all():
         if profile.name == name and profile.problem:
             raise UsageError(profile.problem)
     if not found:
         raise UsageError(
-            "no profile has this name or uses a credential of this name. Give a URL: d6tstore credentials test "
+            "no profile or pipe has this name or uses a credential of this name. Give a URL: d6tstore credentials test "
             "scheme://user@host/... ; or name the credential in a profile (d6tstore profile list)."
         )
     return found

@@ -402,7 +402,7 @@ def test_a_listing_that_is_denied(warehouse):
 
 
 def test_test_of_nothing_known(warehouse, profiles):
-    assert "no profile has this name" in warehouse("credentials", "test", "absent", code=2).stderr
+    assert "no profile or pipe has this name" in warehouse("credentials", "test", "absent", code=2).stderr
     profiles("[profiles.bad]\nurl = 3")
     assert "profiles.bad: Expected" in warehouse("credentials", "test", "bad", code=2).stderr
 

@@ -17,9 +17,11 @@ import pandas as pd
 import pytest
 import s3servers
 from botocore.exceptions import ClientError
+from click.testing import CliRunner
 from s3proxy import ACCESS_DENIED, Proxy
 
 import d6tstore
+from d6tstore.cli import cli
 from d6tstore.errors import CredentialsError, D6tstoreError, Denied
 
 PAGE = (Path(__file__).parents[2] / "docs/roles.md").read_text()
@@ -50,6 +52,7 @@ class Bucket:
     def __init__(self, server, name, folder, monkeypatch):
         self.server, self.name, self._folder, self._monkeypatch = server, name, folder, monkeypatch
         self.proxy, self.boto = Proxy(server), server.boto()
+        self.url = f"s3://{name}/team?endpoint={self.proxy.url}&region=us-east-1"
         self._iam = s3servers.session(server.keys).client("iam", endpoint_url=server.url)
 
     def user(self, name, policy):
@@ -75,8 +78,7 @@ class Bucket:
     def pipe(self, store, **settings):
         """The pipe in a store, which becomes the current one."""
         d6tstore.init(self._folder / store)
-        url = f"s3://{self.name}/team?endpoint={self.proxy.url}&region=us-east-1"
-        return d6tstore.pipes.init("team", url=url, **settings)
+        return d6tstore.pipes.init("team", url=self.url, **settings)
 
     def wrote(self):
         return [request for request in self.proxy.requests if request[0] not in ("GET", "HEAD")]
@@ -204,3 +206,36 @@ def test_the_key_that_writes_is_used_for_nothing_else(bucket, monkeypatch):
     with pytest.raises(CredentialsError, match="team-writer"):
         pipe.push()
     assert bucket.wrote() == []
+
+
+def test_the_command_tries_both_keys(bucket, project):
+    (project / "d6tstore.toml").write_text(f"""
+        [pipes.team-features]
+        url = "{bucket.url}"
+        credentials = "team-reader"
+        write_credentials = "team-writer"
+        [pipes.reading]
+        url = "{bucket.url}"
+        credentials = "team-reader"
+    """)
+    told = CliRunner().invoke(cli, ["credentials", "test", "team-features"])
+    assert told.exit_code == 0, told.output
+    assert "a listing was read, a probe was written and deleted: ok" in told.output
+    assert (
+        "'team-writer' for writing: access_key from environment variable D6TSTORE_TEAM_WRITER_ACCESS_KEY" in told.output
+    )
+    told = CliRunner().invoke(cli, ["credentials", "test", "reading", "--write"])
+    assert told.exit_code == 1 and "refused" in told.output
+
+
+def test_files_are_sent_with_the_key_that_writes(bucket, project):
+    names = {"credentials": "team-reader", "write_credentials": "team-writer"}
+    pipe = d6tstore.pipes.files("files", url=bucket.url, local="mine", **names)
+    (project / "mine").mkdir()
+    (project / "mine/a.csv").write_text("1")
+    assert pipe.push().moved == {"a.csv"}
+    assert pipe.delete("a.csv", where="there", dry_run=False).moved == {"a.csv"}
+    reader = d6tstore.pipes.files("reader", url=bucket.url, local="mine", credentials="team-reader")
+    with pytest.raises(D6tstoreError, match="AccessDenied"):
+        reader.push(mode="all")
+    assert reader.files() == []
