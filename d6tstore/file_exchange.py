@@ -110,11 +110,11 @@ class FileExchange(NamedTuple):
         pair, path, at, note = moved.pair, moved.path, self.folder.at(moved.pair.name), ""
         if pair.there is None or path is None:
             raise Problem(moved.problem)
-        now = self.folder.here(pair.name)
+        taken, now = os.path.lexists(at), self.folder.here(pair.name)
         disputed = pair.state in (CONFLICT, SAME)  # of the latter the bytes may differ none the less
         if now is not None and (disputed or now != pair.here) and md5_of(at) == moved.md5:
             mtime = now.mtime
-        elif now != pair.here or (now is None and os.path.lexists(at)):
+        elif now != pair.here or (taken and now is None):
             raise Problem(
                 "was changed here meanwhile, or another one differs in upper and lower case only. Pull again."
             )

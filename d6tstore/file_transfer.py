@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from d6tstore.backend import Backend, Entry
 from d6tstore.errors import D6tstoreError, Denied, InvalidKey, NotFound
@@ -125,7 +125,7 @@ def _all(pairs: Iterable[Pair], stop: threading.Event, move: Callable[[Pair], Mo
             moved.append(move(pair))
         except (Problem, *single) as exc:
             moved.append(Moved(pair, problem=str(exc)))
-        except (D6tstoreError, OSError, ValueError) as exc:
+        except (D6tstoreError, OSError) as exc:
             return moved, exc
     return moved, None
 
@@ -148,7 +148,7 @@ def _fetched(backend: Backend, pair: Pair, path: Path, meter: Meter | None) -> M
     size = left = _there(pair).size
     hasher = md5()
     with backend.open_read(pair.name) as source, path.open("xb") as file:
-        while chunk := source.read(min(_CHUNK, left + 1)):
+        while chunk := _read(source, min(_CHUNK, left + 1)):
             if len(chunk) > left:
                 raise Problem(f"has more than the {size:,} bytes that are listed. Pull again once it is whole there.")
             left -= len(chunk)
@@ -161,6 +161,13 @@ def _fetched(backend: Backend, pair: Pair, path: Path, meter: Meter | None) -> M
     if meter is not None:
         meter(0, 1)
     return Moved(pair, hasher.hexdigest(), path)
+
+
+def _read(source: BinaryIO, size: int) -> bytes:
+    try:
+        return source.read(size)
+    except ValueError as exc:  # of who fetches parts, and got fewer or more bytes than asked for
+        raise Problem("became shorter there while it was pulled, or the server gives no parts of files.") from exc
 
 
 def _unchanged(moved: Moved, now: Entry | None) -> Moved:

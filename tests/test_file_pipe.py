@@ -960,6 +960,7 @@ def test_delete(pipe, vendor, where, left_here, left_there):
     assert preview.dry_run and [file.name for file in preview] == ["a.csv"] and len(here(p)) == 2
     assert p.delete("*.csv", where=where, dry_run=False).moved == {"a.csv"}
     assert sorted(here(p)) == left_here and vendor.names() == left_there
+    assert ("a.csv" in p._state.read()) == (where == "there")
     pipe().push()
     assert vendor.names() == left_there  # what was removed there does not come back
     with pytest.raises(UsageError, match="where"):

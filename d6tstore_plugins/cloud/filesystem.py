@@ -20,7 +20,7 @@ from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.credentials import Credentials
 from d6tstore.errors import BackendError, D6tstoreError, Denied, NotFound, PluginError, Unsupported
 from d6tstore.record import ROOT
-from d6tstore_plugins.cloud.filesystem_entries import entry_of, info_of, listing_of, target_of
+from d6tstore_plugins.cloud.filesystem_entries import entry_of, info_of, listing_of, part_of, target_of
 from d6tstore_plugins.cloud.filesystem_errors import is_denied, is_lost, status_of
 from d6tstore_plugins.cloud.ranged import ranged
 
@@ -170,7 +170,7 @@ class FilesystemBackend(Backend):
             return io.BytesIO(self.read(key))
 
         def fill(start: int, view: memoryview) -> None:
-            view[:] = self._asked(key, lambda files: files.cat_file(at, start=start, end=start + len(view)))
+            view[:] = self._asked(key, part_of(at, start, start + len(view)))
 
         return ranged(fill, int(found["size"]), 1 << 20)
 

@@ -11,6 +11,8 @@ from typing import Any
 from d6tstore.backend import Entry
 
 _VERSIONS = ("ETag", "etag", "e_tag", "md5Hash", "content_md5", "checksum", "ino")
+_PIECE = 32 << 10  # bytes that SFTP servers send at once
+_PATIENCE = 60.0  # seconds
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
 
@@ -31,6 +33,21 @@ def target_of(name: str) -> Callable[[Any], Any]:
         return {"type": "directory"} if files.isdir(name) else {"type": "file", "size": len(files.cat_file(name))}
 
     return followed
+
+
+def part_of(at: str, start: int, end: int) -> Callable[[Any], bytes]:
+    """Asks for a part of a file; of SFTP its pieces all at once, not one after the answer to the other."""
+
+    def got(files: Any) -> bytes:
+        if not hasattr(files, "ftp"):
+            return bytes(files.cat_file(at, start=start, end=end))
+        with files.ftp.open(at, "rb") as file:
+            if file.stat().st_size < end:
+                return b""  # it became shorter: for what is not there paramiko would wait
+            file.settimeout(_PATIENCE)  # so it does if that happens now
+            return b"".join(file.readv([(i, min(_PIECE, end - i)) for i in range(start, end, _PIECE)]))
+
+    return got
 
 
 def entry_of(key: str, info: dict[str, Any]) -> Entry:

@@ -6,7 +6,9 @@ import http.server
 import os
 import threading
 import zipfile
+from types import SimpleNamespace
 
+import paramiko
 import pytest
 from s3proxy import ACCESS_DENIED
 from test_filesystem import port, refusing, sftp  # noqa: F401 - fixtures
@@ -16,6 +18,7 @@ from d6tstore.access import PipeAccess, Remote
 from d6tstore.credentials import Credentials
 from d6tstore.errors import BackendError, Conflict, Denied, ExchangeFailed, Unsupported
 from d6tstore.file_pipe import FilesPipe
+from d6tstore_plugins.cloud import filesystem_entries
 from d6tstore_plugins.cloud.filesystem import FilesystemBackend
 
 OLD = 1_700_000_000
@@ -182,6 +185,35 @@ def test_many_files_of_sftp(files, project, tmp_path):
     p = pipe(files, project)
     p.pull()
     assert here(p) == {f"{i}.csv": str(i).encode() for i in range(300)}
+
+
+def test_a_file_of_sftp_that_becomes_shorter(files, project, tmp_path, monkeypatch):
+    (tmp_path / "drop" / "a").write_bytes(os.urandom(40 << 20))
+    (tmp_path / "drop" / "b").write_text("1")
+    real = files.open_read
+
+    def open_read(key):
+        source = real(key)
+        if key == "a":
+            source.read(1 << 20)
+            source.seek(0)
+            os.truncate(tmp_path / "drop" / "a", 1000)
+        return source
+
+    p = pipe(files, project)
+    with monkeypatch.context() as patch, pytest.raises(ExchangeFailed, match="'a': became shorter there"):
+        patch.setattr(files, "open_read", open_read)
+        p.pull()
+    assert here(p) == {"b": b"1"}
+    assert p.pull().moved == {"a"}
+
+
+def test_a_part_of_sftp_that_never_comes(files, tmp_path, monkeypatch):
+    (tmp_path / "drop" / "a").write_bytes(b"1" * 100)
+    monkeypatch.setattr(filesystem_entries, "_PATIENCE", 0.2)
+    monkeypatch.setattr(paramiko.SFTPFile, "stat", lambda _: SimpleNamespace(st_size=1 << 20))
+    with pytest.raises((OSError, EOFError)):  # paramiko itself would wait for ever
+        filesystem_entries.part_of(f"{tmp_path}/drop/a", 0, 1 << 20)(files._files)
 
 
 def test_a_server_of_sftp_that_refuses_midway(files, refusing, project, tmp_path):  # noqa: F811
