@@ -10,7 +10,8 @@ from typing import Any
 _STYLE = """<style>
 .d6t.d6t{--d6t-line:#8886;font:13px/1.45 system-ui,sans-serif;color:inherit;margin:.3em 0}
 .d6t.d6t table{border-collapse:collapse;margin:.2em 0}
-.d6t.d6t :is(td,th){border-bottom:1px solid var(--d6t-line);padding:.15em .7em .15em 0;text-align:left;vertical-align:top}
+.d6t.d6t :is(td,th){border-bottom:1px solid var(--d6t-line);padding:.15em .7em .15em 0;
+text-align:left;vertical-align:top}
 .d6t.d6t th{font-weight:600}.d6t.d6t .n{text-align:right;font-variant-numeric:tabular-nums}
 .d6t.d6t code{font:12px/1.4 ui-monospace,monospace}.d6t.d6t .dim{opacity:.65}
 .d6t.d6t .mark{display:inline-block;border:1.5px solid;border-radius:.6em;padding:0 .55em;white-space:nowrap}

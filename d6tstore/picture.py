@@ -37,13 +37,6 @@ _LOOKS = {
     State.EXTERNAL: Look("✗", "absent", "#f9ddcc", "#c04f00", "dotted"),
     State.AGGREGATE: Look("∑", "aggregate", "#eeeeee", "#777777", "solid"),
 }
-_STYLE = """<style>
-svg { background: transparent; color-scheme: light dark }
-@media (prefers-color-scheme: dark) {
-  .graph > polygon { fill: none }
-  .edge path { stroke: #bbb } .edge polygon { stroke: #bbb; fill: #bbb } .edge text { fill: #bbb }
-}
-</style>"""
 
 
 class _Shown(NamedTuple):
@@ -115,7 +108,9 @@ class Picture:
             ) from exc
         graph = pygraphviz.AGraph(directed=True, rankdir="TB", nodesep="0.25", ranksep="0.4", bgcolor="transparent")
         graph.node_attr.update(shape="box", fontname="Helvetica", fontsize="11", margin="0.12,0.07")
-        graph.edge_attr.update(color="#888888", arrowsize="0.7", fontname="Helvetica", fontsize="9")
+        graph.edge_attr.update(  # grey that light and dark pages show
+            color="#888888", fontcolor="#888888", arrowsize="0.7", fontname="Helvetica", fontsize="9"
+        )
         for name, node in self._nodes.items():
             label = "\n".join(node.lines).replace("\\", "\\\\")
             style = f"filled,rounded,{node.look.style}"
@@ -127,8 +122,7 @@ class Picture:
             graph.add_edge(one, other, label=f"{number}" if number > 1 else "")
         drawn: str = graph.draw(format="svg", prog="dot").decode()
         start = drawn.index("<svg")
-        inside = drawn.index(">", start) + 1
-        return drawn[start:inside] + _STYLE + drawn[inside:].strip()
+        return drawn[start:].strip()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture: SVG or Mermaid, by the ending `.svg` or `.mmd`. All or nothing.
