@@ -25,6 +25,9 @@ _keep = click.option(
 )
 _preview = click.option("--preview", is_flag=True, help="Only tell what would be done.")
 _prune = click.option("--prune", is_flag=True, help="Also remove what was removed on the side that gives.")
+_mode = click.option(
+    "--mode", type=click.Choice(["new", "modified", "all"]), default="modified", help="Of plain files: which go over."
+)
 _what = click.argument("words", metavar="[MODULE:CLASS [--PARAM VALUE]...]...", nargs=-1, type=click.UNPROCESSED)
 
 
@@ -36,9 +39,12 @@ _what = click.argument("words", metavar="[MODULE:CLASS [--PARAM VALUE]...]...", 
 @click.option("--upstream", is_flag=True, help="Of named tasks, also the objects of what they need.")
 @_prune
 @click.option("--verify", is_flag=True, help="Send again what vanished there.")
+@_mode
 @_preview
 @_json
-def push(name: str, words: tuple[str, ...], preview: bool, as_json: bool, message: str, **options: Any) -> None:
+def push(
+    name: str, words: tuple[str, ...], preview: bool, as_json: bool, message: str, mode: str, **options: Any
+) -> None:
     """Give results to the others: all, or those of the named tasks. Of plain files, those of a PATTERN.
 
     \b
@@ -48,7 +54,8 @@ def push(name: str, words: tuple[str, ...], preview: bool, as_json: bool, messag
     """
     with _chosen(name, words) as (found, what):
         if _is_files(found):
-            _tell(as_json, lambda: found.push(what, keep=options["keep"], dry_run=preview, progress=_progress()))
+            files = {"mode": mode, "keep": options["keep"], "dry_run": preview, "progress": _progress()}
+            _tell(as_json, lambda: found.push(what, **files))
         elif preview:
             _tell(as_json, lambda: found.push_preview(what, **options))
         else:
@@ -63,11 +70,12 @@ def push(name: str, words: tuple[str, ...], preview: bool, as_json: bool, messag
 @_keep
 @click.option("--upstream", is_flag=True, help="Of named tasks, also the objects of what they need.")
 @_prune
+@_mode
 @_preview
 @_json
 def pull(
     name: str, words: tuple[str, ...], preview: bool, as_json: bool, no_data: bool, keep: str | None, prune: bool,
-    **options: Any,
+    mode: str, **options: Any,
 ) -> None:  # fmt: skip
     """Take over the results of the others: all, or those of the named tasks. Of plain files, those of a PATTERN.
 
@@ -78,7 +86,8 @@ def pull(
     """
     with _chosen(name, words) as (found, what):
         if _is_files(found):
-            _tell(as_json, lambda: found.pull(what, keep=keep, prune=prune, dry_run=preview, progress=_progress()))
+            files = {"mode": mode, "keep": keep, "prune": prune, "dry_run": preview, "progress": _progress()}
+            _tell(as_json, lambda: found.pull(what, **files))
         else:
             call = found.pull_preview if preview else found.pull
             _tell(as_json, lambda: call(what, data=not no_data, keep=keep, prune=prune, **options))
