@@ -40,7 +40,7 @@ def diff(
         on: labels of the columns, or levels of the index, that tell the rows of frames apart; `[]` is the position.
             None is an index that both have, with names and each value once, else the position.
         output: name of the output, for tasks with several.
-        tolerance: floats a and b are equal up to this times max(1, |a|, |b|).
+        tolerance: floats a and b are equal up to this times `max(1, |a|, |b|)`.
         limit: how many rows of each kind to show.
 
     Returns:
