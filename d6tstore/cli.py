@@ -7,13 +7,35 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from d6tstore import __version__, comparing_cli, context, export_cli, pipes_cli, profiles_cli, secrets_cli, upkeep
+from d6tstore import (
+    __version__,
+    browse_cli,
+    comparing_cli,
+    context,
+    export_cli,
+    machine_cli,
+    pipes_cli,
+    profiles_cli,
+    project_cli,
+    secrets_cli,
+    upkeep,
+)
 from d6tstore.errors import RunFailed, UsageError
 from d6tstore.locate import PASS, current_store, named, tasks_of
 from d6tstore.project import NAME
-from d6tstore.shell import FAILED, Commands, Failure, nearest, user_traceback
+from d6tstore.shell import (
+    FAILED,
+    Commands,
+    Failure,
+    as_json_option,
+    echo_json,
+    nearest,
+    stdout_for_json,
+    user_traceback,
+)
 
 if TYPE_CHECKING:
+    from d6tstore.report import Report
     from d6tstore.task import Task
 
 
@@ -78,7 +100,8 @@ def demo(folder: str | None) -> None:
 @click.option("--force", metavar="CLASS|all", multiple=True, help="Run it and what depends on it anew.")
 @click.option("--workers", metavar="N", type=click.IntRange(1), help="Threads. [default: one after the other]")
 @click.option("--quiet", is_flag=True, help="Without showing how far it is.")
-def run(words: tuple[str, ...], force: tuple[str, ...], workers: int | None, quiet: bool) -> None:
+@as_json_option
+def run(words: tuple[str, ...], force: tuple[str, ...], workers: int | None, quiet: bool, as_json: bool) -> None:
     """Compute what is missing or stale.
 
     While it runs a terminal shows a bar, and a pipe or a log gets a line per task on stderr.
@@ -87,15 +110,30 @@ def run(words: tuple[str, ...], force: tuple[str, ...], workers: int | None, qui
     Example:
       d6tstore run flow:Train --model svm --force GetData --workers 4
     """
-    tasks, store = tasks_of(words), None
     try:
-        forced = _forced(tasks, force)
-        store = current_store()
-        with context.using(store):
-            report = store.run(tasks, forced, workers, progress=not quiet)
+        with stdout_for_json(as_json):
+            tasks = tasks_of(words)
+            forced = _forced(tasks, force)
+            store = current_store()
+            with context.using(store):
+                report = store.run(tasks, forced, workers, progress=not quiet)
     except RunFailed as exc:
-        _show_failures(exc)
-    click.echo(str(report))
+        _show_failures(exc, as_json)
+    _show(report, as_json)
+
+
+def _show(report: Report, as_json: bool) -> None:
+    if as_json:
+        tasks = [
+            {
+                "task": repr(each.task), "id": each.task.id, "action": each.action, "reason": each.reason,
+                "seconds": each.seconds, "error": None if each.error is None else repr(each.error),
+            }
+            for each in report
+        ]  # fmt: skip
+        echo_json({"seconds": report.seconds, "tasks": tasks})
+    else:
+        click.echo(str(report))
 
 
 def _forced(tasks: list[Task], names: tuple[str, ...]) -> Any:
@@ -111,9 +149,9 @@ def _forced(tasks: list[Task], names: tuple[str, ...]) -> Any:
     return [known[name.rpartition(":")[2]] for name in names] or None
 
 
-def _show_failures(failed: RunFailed) -> NoReturn:
+def _show_failures(failed: RunFailed, as_json: bool) -> NoReturn:
     report = failed.report
-    click.echo(str(report))
+    _show(report, as_json)
     for outcome in report:
         if outcome.error is not None and (shown := user_traceback(outcome.error)):
             click.echo(f"\n{outcome.task!r}:\n{shown}", err=True, nl=False)
@@ -127,36 +165,61 @@ def _show_failures(failed: RunFailed) -> NoReturn:
 
 @cli.command(context_settings=PASS)
 @named
-def preview(words: tuple[str, ...]) -> None:
+@as_json_option
+def preview(words: tuple[str, ...], as_json: bool) -> None:
     """Show the tree of tasks with states and reasons.
 
     \b
     Example:
       d6tstore preview flow:Train --model svm
     """
-    tasks = tasks_of(words)
-    current_store().preview(tasks)
+    if not as_json:
+        tasks = tasks_of(words)
+        current_store().preview(tasks)
+        return
+    with stdout_for_json(as_json):
+        tasks = tasks_of(words)
+        plan = current_store().plan(tasks)
+    nodes = [
+        {
+            "task": repr(node.task), "id": node.task.id, "state": str(node.state), "reason": node.reason,
+            "will_run": node.will_run, "inputs": list(plan.graph.inputs[node.task.id]),
+        }
+        for node in plan
+    ]  # fmt: skip
+    echo_json({"tasks": nodes, "forecast": plan.forecast._asdict()})
 
 
 @cli.command(context_settings=PASS)
 @named
-def why(words: tuple[str, ...]) -> None:
+@as_json_option
+def why(words: tuple[str, ...], as_json: bool) -> None:
     """Say in full why a task would run or not.
 
     \b
     Example:
       d6tstore why flow:Train --model svm
     """
-    tasks = tasks_of(words)
-    store = current_store()
-    for task in tasks:
-        click.echo(str(store.why(task)))
+    with stdout_for_json(as_json):
+        tasks = tasks_of(words)
+        store = current_store()
+        found = [store.why(task) for task in tasks]
+    if as_json:
+        told = [
+            {"task": repr(each.node.task), "state": each.state, "reason": each.reason, "details": each.details}
+            for each in found
+        ]
+        echo_json(told)
+    for each in found if not as_json else ():
+        click.echo(str(each))
 
 
 for _command in (
-    upkeep.reset, upkeep.accept, upkeep.copy, upkeep.gc, upkeep.show, upkeep.verify, upkeep.plugins,
+    browse_cli.ls, upkeep.show, browse_cli.load, browse_cli.log, upkeep.reset, upkeep.accept, project_cli.adopt,
+    upkeep.copy, upkeep.gc, upkeep.verify,
     comparing_cli.compare, comparing_cli.diff,
-    pipes_cli.pipe, export_cli.export, profiles_cli.profile, secrets_cli.credentials,
+    pipes_cli.pipe, export_cli.export, project_cli.init, profiles_cli.profile, secrets_cli.credentials,
+    project_cli.new, machine_cli.plugins, machine_cli.doctor, machine_cli.completion,
 ):  # fmt: skip
     cli.add_command(_command)
 

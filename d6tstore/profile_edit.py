@@ -1,4 +1,4 @@
-"""Writing pipes into a file of profiles. Comments and order stay; a file that would not be right is not written."""
+"""Pipes and profiles are written into their file. Comments and order stay; what would not be right is not written."""
 
 from __future__ import annotations
 
@@ -31,12 +31,22 @@ def add_pipe(name: str, values: Mapping[str, Any], user: bool) -> Path:
         UsageError, ProfileError: the name is none or is taken, or a value is wrong; the file stays as it was.
         CredentialsError: the URL holds a secret.
     """
+    return _add("pipe", name, values, user)
+
+
+def add_profile(name: str, values: Mapping[str, Any], user: bool) -> Path:
+    """Define a profile; `values` as in `Profile`, all else as for `add_pipe`."""
+    return _add("profile", name, values, user)
+
+
+def _add(kind: str, name: str, values: Mapping[str, Any], user: bool) -> Path:
+    """Write the table of a pipe or profile."""
     at = place.split(str(values["url"]))
     if at.given:
         raise CredentialsError(f"the URL {at.url!r} came with a secret, and a file is no place for one. {at.advice()}")
     if not project.NAME.fullmatch(name):
         raise UsageError(
-            f"{place.displayed(name)} cannot name a pipe. A name is a letter, then up to 63 letters, digits, _ and -."
+            f"{place.displayed(name)} cannot name a {kind}. A name is a letter, then up to 63 letters, digits, _ and -."
         )
 
     file = _file(user)
@@ -45,13 +55,13 @@ def add_pipe(name: str, values: Mapping[str, Any], user: bool) -> Path:
     def change(document: tomlkit.TOMLDocument) -> None:
         import tomlkit
 
-        pipes = document.setdefault("pipes", tomlkit.table(is_super_table=True))
-        if name in pipes:
-            raise UsageError(f"there is a pipe {name!r} already. Edit {file}, or choose another name.")
+        tables = document.setdefault(f"{kind}s", tomlkit.table(is_super_table=True))
+        if name in tables:
+            raise UsageError(f"there is a {kind} {name!r} already. Edit {file}, or choose another name.")
         table = tomlkit.table()
         for key, value in values.items():
             table.add(key, value)
-        pipes.add(name, table)
+        tables.add(name, table)
 
     _edit(file, change)
     return file

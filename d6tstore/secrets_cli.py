@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from d6tstore.errors import CredentialsError, D6tstoreError, UsageError
-from d6tstore.shell import FAILED, USAGE, Commands, Failure, columns
+from d6tstore.shell import FAILED, USAGE, Commands, Failure, as_json_option, columns, echo_json
 
 if TYPE_CHECKING:
     from d6tstore.inventory import Use
@@ -118,7 +118,8 @@ def _piped() -> Secret:
 
 
 @credentials.command("list", cls=_Discreet)
-def list_() -> None:
+@as_json_option
+def list_(as_json: bool) -> None:
     """List names and fields, where each comes from, and which profiles use it. No secrets."""
     from d6tstore import inventory
 
@@ -129,8 +130,11 @@ def list_() -> None:
         failure = str(exc)
         pairs = inventory.pairs(used, ask=False)
         found = [inventory.Entry(name, field, inventory.source(name, field, ask=False)) for name, field in pairs]
-    rows = [(e.name, e.field, e.source, "; ".join(use.what for use in used if e.name in use.names)) for e in found]
-    if rows:
+    users = [[use.what for use in used if e.name in use.names] for e in found]
+    if as_json:
+        echo_json([{**e._asdict(), "used_by": by} for e, by in zip(found, users, strict=True)])
+    elif found:
+        rows = [(*e, "; ".join(by)) for e, by in zip(found, users, strict=True)]
         columns([("NAME", "FIELD", "FROM", "USED BY"), *rows])
     elif not failure:
         click.echo("no credentials: neither the keyring, nor the environment, nor a profile names any")
@@ -141,7 +145,8 @@ def list_() -> None:
 @credentials.command(cls=_Discreet)
 @click.argument("name")
 @click.option("--write", is_flag=True, help="Also write a probe and delete it, where no write_credentials are named.")
-def test(name: str, write: bool) -> None:
+@as_json_option
+def test(name: str, write: bool, as_json: bool) -> None:
     """Open the places that use a credential, of a profile, of a pipe, or at a URL.
 
     Reads a listing; where there are write_credentials, writes a probe and deletes it. Exit code 1: one refused.
@@ -159,14 +164,18 @@ def test(name: str, write: bool) -> None:
         chosen = [inventory.Use("place", Access(name))]
     else:
         chosen = _places(name)
-    refused = 0
+    refused, told = 0, []
     for use in chosen:
-        click.echo(f"{use.what}:")
+        problem = ""
         try:
-            _visit(use, write)
+            lines = _visit(use, write)
         except D6tstoreError as exc:
-            refused += 1
-            click.echo(f"  refused: {exc}")
+            refused, problem, lines = refused + 1, str(exc), [f"refused: {exc}"]
+        told.append({"place": use.what, "ok": not problem, "problem": problem or None})
+        for line in [f"{use.what}:", *(f"  {line}" for line in lines)] if not as_json else ():
+            click.echo(line)
+    if as_json:
+        echo_json(told)
     if refused:
         raise Failure(f"{refused} of {len(chosen)} places cannot be used as they are.", FAILED)
 
@@ -189,16 +198,17 @@ def _places(name: str) -> list[Use]:
     return found
 
 
-def _visit(use: Use, write: bool) -> None:
+def _visit(use: Use, write: bool) -> list[str]:
+    """Go there; what was found, for people."""
     from d6tstore import inventory
 
     visit = inventory.visit(use.access, write)
-    click.echo(f"  {visit.backend}, as {visit.user or 'whoever runs this'}")
+    lines = [f"{visit.backend}, as {visit.user or 'whoever runs this'}"]
     for name, field in inventory.pairs([use]):
         if name in use.names:
             kind = " for writing" if name == use.access.write_credentials else ""
-            click.echo(f"  credentials {name!r}{kind}: {field} from {inventory.source(name, field)}")
-    click.echo(f"  {', '.join(visit.done)}: ok")
+            lines.append(f"credentials {name!r}{kind}: {field} from {inventory.source(name, field)}")
+    return [*lines, f"{', '.join(visit.done)}: ok"]
 
 
 @credentials.command(cls=_Discreet)

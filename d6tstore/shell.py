@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ import click
 from d6tstore.errors import D6tstoreError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+as_json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 class Failure(click.ClickException):
@@ -100,6 +102,20 @@ def columns(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def echo_json(value: Any) -> None:
+    """Print a value of dicts, lists, text and numbers as JSON: ASCII, so that no text of others steers a terminal."""
+    import json
+
+    click.echo(json.dumps(value, indent=2))
+
+
+@contextlib.contextmanager
+def stdout_for_json(as_json: bool) -> Iterator[None]:
+    """Where the output is JSON, what the user's modules and tasks print goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield
 
 
 def user_traceback(exc: BaseException) -> str | None:

@@ -1,8 +1,7 @@
-"""Commands that look after a store: reset, accept, gc, show, verify, plugins."""
+"""Commands that look after a store: reset, accept, gc, copy, show, verify."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -12,10 +11,9 @@ import click
 from d6tstore.errors import UsageError
 from d6tstore.inspection import lines, shown
 from d6tstore.locate import PASS, current_store, named, task_class, tasks_of
-from d6tstore.shell import FAILED, Failure
+from d6tstore.shell import FAILED, Failure, as_json_option, echo_json, stdout_for_json
 
 if TYPE_CHECKING:
-    from d6tstore.registry import Plugin
     from d6tstore.store import Store
     from d6tstore.task import Task
 
@@ -23,8 +21,11 @@ _LISTED = 20  # lines of a list; beyond, a person wants the count
 _yes = click.option("--yes", is_flag=True, help="Do it without asking.")
 
 
-def _list(verb: str, items: Iterable[object], empty: str) -> None:
+def _list(verb: str, items: Iterable[object], empty: str, as_json: bool = False) -> None:
     items = list(items)
+    if as_json:
+        echo_json({verb: [item if isinstance(item, str) else repr(item) for item in items]})
+        return
     for item in items[:_LISTED]:
         click.echo(f"{verb} {item}".lstrip())
     if len(items) > _LISTED:
@@ -40,6 +41,7 @@ def _list(verb: str, items: Iterable[object], empty: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Every result in the store.")
 @click.option("--orphans", is_flag=True, help="Every result that neither the named tasks nor their inputs refer to.")
 @_yes
+@as_json_option
 def reset(
     words: tuple[str, ...],
     upstream: bool,
@@ -47,6 +49,7 @@ def reset(
     everything: bool,
     orphans: bool,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Forget results, so that they are computed anew.
 
@@ -62,12 +65,13 @@ def reset(
         raise UsageError("--upstream, --downstream-of, --all and --orphans exclude each other. Give one.")
     if everything and words:
         raise UsageError("--all resets the whole store. Leave out the task, or leave out --all.")
-    tasks = tasks_of(words, needed=not everything)
-    store = current_store()
-    forget, scope = _reset_of(store, tasks, upstream, downstream_of, everything, orphans)
+    with stdout_for_json(as_json):
+        tasks = tasks_of(words, needed=not everything)
+        store = current_store()
+        forget, scope = _reset_of(store, tasks, upstream, downstream_of, everything, orphans)
     if not yes:
         _confirm(f"Forget {scope} in {store.repository.default.url}?")
-    _list("forgot", forget(), "nothing to forget")
+    _list("forgot", forget(), "nothing to forget", as_json)
 
 
 def _reset_of(
@@ -107,14 +111,15 @@ def _is_terminal() -> bool:
 def _confirm(question: str) -> None:
     if not _is_terminal():
         raise UsageError("this asks for confirmation, and there is no terminal to ask on. Pass --yes.")
-    if not click.confirm(question):
+    if not click.confirm(question, err=True):
         raise Failure("nothing was reset.", FAILED)
 
 
 @click.command(context_settings=PASS)
 @named
 @click.option("--upstream", is_flag=True, help="Also for all that it depends on.")
-def accept(words: tuple[str, ...], upstream: bool) -> None:
+@as_json_option
+def accept(words: tuple[str, ...], upstream: bool, as_json: bool) -> None:
     """Say that an edit of the code changes nothing.
 
     The results count as up to date from then on, and nothing re-runs.
@@ -123,18 +128,21 @@ def accept(words: tuple[str, ...], upstream: bool) -> None:
     Example:
       d6tstore accept flow:Preprocess --do-preprocess true
     """
-    tasks = tasks_of(words)
-    store = current_store()
-    if upstream:
-        tasks = [node.task for node in store.plan(tasks) if node.record is not None]
-    _list("accepted", store.accept(tasks), "nothing to accept: the results were made by the code as it is")
+    with stdout_for_json(as_json):
+        tasks = tasks_of(words)
+        store = current_store()
+        if upstream:
+            tasks = [node.task for node in store.plan(tasks) if node.record is not None]
+        accepted = store.accept(tasks)
+    _list("accepted", accepted, "nothing to accept: the results were made by the code as it is", as_json)
 
 
 @click.command()
 @click.option("--older-than", metavar="HOURS", type=click.FloatRange(0), default=24.0, show_default=True,
               help="Spare what is younger: a task may be writing it.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Remove it; without this, only tell what would go.")
-def gc(older_than: float, yes: bool) -> None:
+@as_json_option
+def gc(older_than: float, yes: bool, as_json: bool) -> None:
     """Remove what no result refers to.
 
     That is replaced versions and debris of crashed runs. Without --yes it only tells.
@@ -144,9 +152,13 @@ def gc(older_than: float, yes: bool) -> None:
       d6tstore gc --older-than 1 --yes
     """
     garbage = current_store().gc(dry_run=not yes, older_than=older_than * 3600)
-    if garbage.keys:
-        _list("removed" if yes else "would remove", garbage.keys, "")
-    click.echo(str(garbage) + ("" if yes or not garbage.keys else ". To remove them, pass --yes."))
+    if as_json:
+        problems = [each._asdict() for each in garbage.problems]
+        echo_json({"keys": garbage.keys, "bytes": garbage.bytes, "dry_run": garbage.dry_run, "problems": problems})
+    else:
+        if garbage.keys:
+            _list("removed" if yes else "would remove", garbage.keys, "")
+        click.echo(str(garbage) + ("" if yes or not garbage.keys else ". To remove them, pass --yes."))
     if garbage.problems:
         raise Failure("\n".join(f"{each.key}: {each.problem}" for each in garbage.problems[:_LISTED]), FAILED)
 
@@ -156,7 +168,8 @@ def gc(older_than: float, yes: bool) -> None:
 @named
 @click.option("--replace", is_flag=True, help="Also where the target has another result, which becomes a kept version.")
 @_yes
-def copy(target: str, words: tuple[str, ...], replace: bool, yes: bool) -> None:
+@as_json_option
+def copy(target: str, words: tuple[str, ...], replace: bool, yes: bool, as_json: bool) -> None:
     """Copy results to another store: a folder, URL or profile. Without --yes it only tells.
 
     All in the store, or those of the named tasks and of what they need. There they are complete without running.
@@ -168,12 +181,16 @@ def copy(target: str, words: tuple[str, ...], replace: bool, yes: bool) -> None:
     from d6tstore import config
     from d6tstore.report import COPIED
 
-    tasks = tasks_of(words, needed=False)
-    copies = current_store().copy_to(config.open(target), tasks or None, replace, dry_run=not yes)
-    if len(copies):
-        _list("", [f"{each.id}: {each.problem or each.action}" for each in copies], "")
-    more = not yes and any(each.action == COPIED for each in copies)
-    click.echo(str(copies) + (". To copy them, pass --yes." if more else ""))
+    with stdout_for_json(as_json):
+        tasks = tasks_of(words, needed=False)
+        copies = current_store().copy_to(config.open(target), tasks or None, replace, dry_run=not yes)
+    if as_json:
+        echo_json({"dry_run": not yes, "results": [each._asdict() for each in copies]})
+    else:
+        if len(copies):
+            _list("", [f"{each.id}: {each.problem or each.action}" for each in copies], "")
+        more = not yes and any(each.action == COPIED for each in copies)
+        click.echo(str(copies) + (". To copy them, pass --yes." if more else ""))
     if copies.problems:
         raise Failure(f"{len(copies.problems)} results were not copied.", FAILED)
 
@@ -193,16 +210,17 @@ def show(words: tuple[str, ...], as_json: bool) -> None:
     Example:
       d6tstore show flow:Train --model svm
     """
-    store = current_store()
-    tasks = tasks_of(words)
-    plan = store.plan(tasks)
+    with stdout_for_json(as_json):
+        tasks = tasks_of(words)
+        store = current_store()
+        plan = store.plan(tasks)
     found = [(node := plan[task], shown(store.repository, task, node.record)) for task in tasks]
     if as_json:
         told = [
             {"task": repr(node.task), "state": str(node.state), "reason": node.reason, "record": record}
             for node, record in found
         ]
-        click.echo(json.dumps(told, indent=2))
+        echo_json(told)
         return
     for node, record in found:
         click.echo(str(node))
@@ -212,7 +230,8 @@ def show(words: tuple[str, ...], as_json: bool) -> None:
 
 @click.command(context_settings=PASS)
 @named
-def verify(words: tuple[str, ...]) -> None:
+@as_json_option
+def verify(words: tuple[str, ...], as_json: bool) -> None:
     """Compare stored results with their checksums.
 
     All in the store, or those of the named tasks and of what they need.
@@ -221,38 +240,16 @@ def verify(words: tuple[str, ...]) -> None:
     Example:
       d6tstore verify flow:Train --model svm
     """
-    tasks = tasks_of(words, needed=False)
-    problems = current_store().verify(tasks or None)
-    for problem in problems:
+    with stdout_for_json(as_json):
+        tasks = tasks_of(words, needed=False)
+        problems = current_store().verify(tasks or None)
+    if as_json:
+        echo_json([each._asdict() for each in problems])
+    for problem in problems if not as_json else ():
         click.echo(f"{problem.id}: {problem.key}: {problem.problem}")
     if problems:
         raise Failure(
             f"{len(problems)} stored objects are not what their records say. Run their tasks with --force.", FAILED
         )
-    click.echo("no problems found")
-
-
-@click.command()
-def plugins() -> None:
-    """List the installed backends and formats.
-
-    Those that do not load are broken, with the reason; some need a package, with the command that installs it.
-
-    \b
-    Example:
-      d6tstore plugins
-    """
-    from d6tstore import registry
-
-    found = registry.plugins()
-    rows = [("GROUP", "NAME", "CLASS", "DISTRIBUTION", "STATUS")]
-    rows += [(p.group, p.name, p.target, p.distribution, _status(p)) for p in found]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    for row in rows:
-        click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]))
-
-
-def _status(plugin: Plugin) -> str:
-    if plugin.error:
-        return f"broken: {plugin.error}"
-    return f"needs {plugin.needs}" if plugin.needs else "ok"
+    if not as_json:
+        click.echo("no problems found")
