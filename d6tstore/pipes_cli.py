@@ -65,15 +65,12 @@ def list_(as_json: bool) -> None:
 
     with context.using(current_store()):
         found = sorted(pipes.known().items())
-    told = [
-        (name, r.access.kind, r.access.role, "yes" if r.access.trusted else "no", r.access.url) for name, r in found
-    ]
+    head = ("name", "kind", "role", "trusted", "url")
+    rows = [(name, r.access.kind, r.access.role, r.access.trusted, r.access.url) for name, r in found]
     if as_json:
-        click.echo(
-            json.dumps([dict(zip(("name", "kind", "role", "trusted", "url"), row, strict=True)) for row in told])
-        )
-    elif told:
-        columns([("NAME", "KIND", "ROLE", "TRUSTED", "PLACE"), *told])
+        click.echo(json.dumps([dict(zip(head, row, strict=True)) for row in rows]))
+    elif rows:
+        columns([[name.upper() for name in head], *([str(cell) for cell in row] for row in rows)])
     else:
         click.echo("no pipes: d6tstore pipe add NAME URL")
 
