@@ -39,7 +39,7 @@ def compare(words: tuple[str, ...], sort: str | None, best: str | None, file: st
     elif file is None:
         click.echo(str(found))
     else:
-        click.echo(f"{len(found)} tasks in {file}")
+        click.echo(f"{len(found)} rows in {file}")
 
 
 @click.command(context_settings=PASS)
