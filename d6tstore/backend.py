@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, Self
 
 from d6tstore import record as records_
-from d6tstore.errors import InvalidKey, NotFound, Unsupported
+from d6tstore.errors import Changed, InvalidKey, NotFound, Unsupported
 from d6tstore.record import Record
 
 if TYPE_CHECKING:
@@ -181,6 +181,21 @@ class Backend(ABC):
             Unsupported: this backend cannot; the default.
         """
         raise Unsupported(f"{self!r} cannot write conditionally. Use a backend that can, or write().")
+
+    def create_many(self, items: Mapping[str, bytes]) -> dict[str, str]:
+        """Write only under those keys under which there is nothing.
+
+        Returns:
+            The versions of those that were written, as of `compare_and_swap`.
+
+        Raises:
+            Unsupported: this backend has no conditional writes.
+        """
+        made = {}
+        for key, data in items.items():
+            with contextlib.suppress(Changed):
+                made[key] = self.compare_and_swap(key, None, data)
+        return made
 
     def claim(self, key: str, info: Mapping[str, str]) -> AbstractContextManager[None]:
         """Hold a key while computing, so that nobody does the same work. Never needed for correctness.

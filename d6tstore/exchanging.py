@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from d6tstore import exchange
+from d6tstore import bulk, exchange
 from d6tstore.backend import Backend, Entry
 from d6tstore.comparing import Difference, Pair, places
 from d6tstore.errors import BackendError, D6tstoreError
@@ -23,6 +23,7 @@ from d6tstore.synced import Point
 
 MOVES = (exchange.NEW, exchange.CHANGED, exchange.RESTORED)
 _AT_ONCE = 16  # results
+_GROUPS = 2  # of small results: while one is on its way the other is read and checked
 
 
 class Step(NamedTuple):
@@ -145,16 +146,26 @@ class Way:
     def move(self, steps: list[Step], tell: Tell, done: Callable[[Step, Item], None]) -> None:
         """Do it. `done` hears of each result as soon as it is whole, or has failed, from this thread."""
         arrived = self._arrived(steps)
-        pool = ThreadPoolExecutor(_AT_ONCE, "d6tstore-pipe")
+        groups = self._groups(steps)
+        grouped = {step.pair.id for group in groups for step in group}
+        pool, many = ThreadPoolExecutor(_AT_ONCE, "d6tstore-pipe"), ThreadPoolExecutor(_GROUPS, "d6tstore-bulk")
         try:
-            waiting: dict[Future[Item], Step] = {pool.submit(self._one, step, arrived, tell): step for step in steps}
-            for future in as_completed(waiting):
-                done(waiting[future], future.result())
+            waiting = {pool.submit(self._one, s, arrived, tell): s for s in steps if s.pair.id not in grouped}
+            together = {many.submit(self._together, group, arrived): group for group in groups}
+            for future in as_completed(together):
+                for step in together[future]:
+                    if step.pair.id in self._written:
+                        done(step, self._one(step, arrived, tell))
+                    else:  # alone, for it may have to wait for somebody, or says what is wrong with it
+                        waiting[pool.submit(self._one, step, arrived, tell)] = step
+            for each in as_completed(waiting):
+                done(waiting[each], each.result())
             for failed in pool.map(self._again, self._collected()):
                 if failed is not None:
                     done(*failed)
         finally:
-            pool.shutdown(cancel_futures=True)  # Ctrl-C: what is under way comes to its end
+            for executor in (many, pool):
+                executor.shutdown(cancel_futures=True)  # Ctrl-C: what is under way comes to its end
 
     def _collected(self) -> list[Step]:
         """Those of which somebody who removed garbage took an object before the record that names it was there."""
@@ -188,6 +199,28 @@ class Way:
         found = ((self.route(pair), _outputs(self.source(pair))) for pair in moving)
         return entries(((r.target, [k for o in outputs for k in r.keys(o)]) for r, outputs in found), shown)
 
+    def _groups(self, steps: list[Step]) -> list[list[Step]]:
+        """New results that are small, those together that go at once."""
+        found = {s.pair.id: s for s in steps if s.item.action == exchange.NEW and s.data and self.seen(s.pair) is None}
+        wanted = ((id, self.route(s.pair), source) for id, s in found.items() if (source := self.source(s.pair)))
+        return [[found[id] for id in group] for group in bulk.groups(wanted)]
+
+    def _together(self, steps: list[Step], arrived: dict[Backend, dict[str, Entry]]) -> None:
+        """As far as many go at once: their objects, then their records. What fails is left to `_one`."""
+        with contextlib.suppress(D6tstoreError, OSError):
+            self._send(steps, arrived[self.target(steps[0].pair)])
+
+    def _send(self, steps: list[Step], there: dict[str, Entry]) -> None:
+        route = self.route(steps[0].pair)
+        sources = {step.pair.id: source for step in steps if (source := self.source(step.pair)) is not None}
+        there.update(bulk.send(route, sources.values(), there))
+        whole = {
+            id: self._signed(route.moved(source))
+            for id, source in sources.items()
+            if all(replace(output, key=route.key(output.key)).is_in(there) for output in source.outputs.values())
+        }
+        self._written.update(bulk.create(route.target, whole))
+
     def _one(self, step: Step, arrived: Mapping[Backend, Mapping[str, Entry]], tell: Any) -> Item:
         item = step.item
         try:
@@ -216,16 +249,18 @@ class Way:
                 tell(output.bytes)
             return known
 
-        new = route.carry(old, whole, None if step.data else (), tell)
-        if self.origin is not None:
-            new = replace(new, origin=self.origin)
+        new = self._signed(route.carry(old, whole, None if step.data else (), tell))
         if seen is not None and pair.difference is Difference.CONFLICT:
             new = _following(new, seen)  # who has the other one finds that this one follows it
-        if seen != new:
+        if seen != new and pair.id not in self._written:
             keep = self.there.keep_versions if self.origin is None else self.here.keep_versions
             self._written[pair.id] = publish(route.target, new, seen, keep)
         if step.data:
             self._brought.append((step, new))
+
+    def _signed(self, new: Record) -> Record:
+        """With the name of the pipe that it was pulled from."""
+        return new if self.origin is None else replace(new, origin=self.origin)
 
     def _follow(self, pair: Pair) -> None:
         """Of a conflict that ours wins by a pull: note here that ours follows theirs, so that it may be pushed."""

@@ -91,6 +91,11 @@ class Route(NamedTuple):
         }
         return replace(old, family=self.family(old.family), outputs=outputs)
 
+    def moved(self, old: Record) -> Record:
+        """The record that the target is to have of objects that go as they are."""
+        outputs = {name: replace(output, key=self.key(output.key)) for name, output in old.outputs.items()}
+        return replace(old, family=self.family(old.family), outputs=outputs)
+
     def _output(self, old: Record, output: Output, arrived: Callable[[Output], bool], tell: Tell) -> Output:
         key, note = self.key(output.key), output.note
         if output.table or isinstance(self.target, TableBackend):

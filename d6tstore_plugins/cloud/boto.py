@@ -121,6 +121,11 @@ class BotoClient:
                     return None
                 raise
 
+    def put_new(self, items: Mapping[str, bytes]) -> dict[str, str]:
+        """See `RustClient.put_new`."""
+        made = _at_once(lambda item: (item[0], self.put_if(item[0], item[1], None)), items.items())
+        return {key: tag for key, tag in made if tag is not None}
+
     def delete(self, keys: Sequence[str]) -> None:
         """See `RustClient.delete`."""
         with self.mapping(keys[0] if len(keys) == 1 else ""):

@@ -158,6 +158,14 @@ class RustClient:
                     raise
                 return None  # it was to be replaced, and is gone
 
+    def put_new(self, items: Mapping[str, bytes]) -> dict[str, str]:
+        """Store small objects, many at once, where there is nothing. Returns the tags of those that were stored."""
+
+        async def one(item: tuple[str, bytes]) -> tuple[str, str | None]:
+            return item[0], await self._put_if(*item, None)
+
+        return {key: tag for key, tag in self._aside.run_all(one, list(items.items())) if tag is not None}
+
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; a missing one is no error."""
 

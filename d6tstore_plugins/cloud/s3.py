@@ -162,16 +162,31 @@ class S3Backend(Backend):
         if not self._claims.works():
             raise Unsupported(f"{self!r} has no conditional writes. Write without a condition.")
         tag = self._client.put_if(check_key(key), data, expected)
-        if tag is None:  # or it was ourselves: a write whose answer was lost is tried again by the client
-            with contextlib.suppress(NotFound):
-                found, tag = self._client.get_tagged(key)
-                if found != data:
-                    tag = None
+        tag = self._ours(key, data) if tag is None else tag
         if tag is None:
             raise Changed(f"{key!r} in {self!r} was written by somebody else meanwhile.")
         if key.startswith(RECORDS):
             self._index.note(key, data, str(tag))
         return str(tag)
+
+    def create_many(self, items: Mapping[str, bytes]) -> dict[str, str]:
+        """Write those that are not there, many at once; see `Backend.create_many`."""
+        if not self._claims.works():
+            raise Unsupported(f"{self!r} has no conditional writes. Write without a condition.")
+        made: dict[str, str] = self._client.put_new({check_key(key): data for key, data in items.items()})
+        for key in made:
+            if key.startswith(RECORDS):
+                self._index.note(key, items[key], made[key])
+        others = {key: self._ours(key, items[key]) for key in items.keys() - made.keys()}
+        return made | {key: tag for key, tag in others.items() if tag is not None}
+
+    def _ours(self, key: str, data: bytes) -> str | None:
+        """The tag of what somebody wrote, if it was ourselves: the client tries a write again whose answer was lost."""
+        with contextlib.suppress(NotFound):
+            found, tag = self._client.get_tagged(key)
+            if found == data:
+                return str(tag)
+        return None
 
     def delete(self, key: str) -> None:
         """Remove an object."""

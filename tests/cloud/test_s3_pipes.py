@@ -10,7 +10,7 @@ import pytest
 from pipe_people import Blob, Frame, Number, Person, Process, race, whole
 from s3proxy import ACCESS_DENIED, SLOW_DOWN
 
-from d6tstore import exchanging, journal
+from d6tstore import bulk, journal
 from d6tstore.errors import BackendError, Damaged, Denied, ExchangeFailed, NotFound
 
 
@@ -304,13 +304,13 @@ def test_gc_between_objects_and_records(ann, place, monkeypatch):
     """What it takes is sent again."""
     tasks = [Number(n=n) for n in range(4)]
     ann.run(*tasks)
-    there, collected, publish = ann.there, [], exchanging.publish
+    there, collected, create = ann.there, [], bulk.create
 
     def racing(*given):
         if not collected:
             collected.append(there.gc(older_than=-3600).keys)
-        return publish(*given)
+        return create(*given)
 
-    monkeypatch.setattr(exchanging, "publish", racing)
+    monkeypatch.setattr(bulk, "create", racing)
     assert len(ann.pipe.push().new) == 4 and collected[0]
     whole(ann.there)
