@@ -134,11 +134,9 @@ def _frames(
     found: Diff, one: _Side, other: _Side, schemas: list[Any], on: Any, tolerance: float, limit: int
 ) -> None:  # fmt: skip
     from d6tstore import frame_difference
+    from d6tstore.frame_side import Side
 
-    sides = [
-        frame_difference.Side(side.target, side.output, schema)
-        for side, schema in zip((one, other), schemas, strict=True)
-    ]
+    sides = [Side(side.target, side.output, schema) for side, schema in zip((one, other), schemas, strict=True)]
     key = frame_difference.key_of(sides[0], sides[1], on)
     found.kind, found.key = "frame", key
     if found.equal:

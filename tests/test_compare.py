@@ -202,7 +202,7 @@ def test_a_file_is_written_whole_or_not_at_all(fits, tmp_path):
     ):
         with pytest.raises(UsageError, match=message):
             table.to_file(tmp_path / path)
-    assert not [path for path in tmp_path.rglob(".d6tstore-*")]
+    assert not list(tmp_path.rglob(".d6tstore-*"))
 
 
 def lines(figure):
