@@ -44,9 +44,9 @@ def test_import_prints_nothing_and_opens_nothing():
 NAMES = """
     tasks errors Task requires Parameter IntParameter FloatParameter BoolParameter StrParameter DateParameter
     DatetimeParameter ChoiceParameter EnumParameter ListParameter TupleParameter DictParameter PathParameter
-    init use open run preview why accept grid compare gc verify invalidate_upstream invalidate_downstream
+    init use open run preview why accept grid compare diff gc verify invalidate_upstream invalidate_downstream
     invalidate_all invalidate_orphans Store Target Record Format PathFormat TableFormat Backend TableBackend
-    Plan State Report
+    Plan State Report Comparison Diff
 """
 OF_TASKS = """
     requires run save log input output complete invalidate clone persist external version backend check
