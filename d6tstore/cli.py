@@ -13,6 +13,7 @@ from d6tstore import (
     comparing_cli,
     context,
     export_cli,
+    graph_cli,
     machine_cli,
     pipes_cli,
     profiles_cli,
@@ -217,7 +218,7 @@ def why(words: tuple[str, ...], as_json: bool) -> None:
 for _command in (
     browse_cli.ls, upkeep.show, browse_cli.load, browse_cli.log, upkeep.reset, upkeep.accept, project_cli.adopt,
     upkeep.copy, upkeep.gc, upkeep.verify,
-    comparing_cli.compare, comparing_cli.diff,
+    graph_cli.graph, comparing_cli.compare, comparing_cli.diff,
     pipes_cli.pipe, export_cli.export, project_cli.init, profiles_cli.profile, secrets_cli.credentials,
     project_cli.new, machine_cli.plugins, machine_cli.doctor, machine_cli.completion,
 ):  # fmt: skip

@@ -1,0 +1,28 @@
+"""The command `d6tstore graph`: a picture of tasks with their states."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from d6tstore.locate import PASS, current_store, named, tasks_of
+
+
+@click.command(context_settings=PASS)
+@named
+@click.option("-o", "--to", "file", metavar="FILE", help="Write it there: .svg, or .mmd (Mermaid).")
+def graph(words: tuple[str, ...], file: str | None) -> None:
+    """Draw tasks and all that they need, with their states. Without a file, Mermaid is printed.
+
+    \b
+    Example:
+      d6tstore graph flow:Train --model svm -o flow.svg
+    """
+    tasks = tasks_of(words)
+    picture = current_store().graph(tasks)
+    if file is None:
+        click.echo(picture.mermaid)
+        return
+    picture.save(file)
+    click.echo(f"{file} is written", file=sys.stderr)
