@@ -123,8 +123,8 @@ class Diff:
 def _told(heading: str, frame: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
     """A frame as a table for people: its head and its rows."""
     rows = _rows(frame := frame.reset_index())
-    if heading.startswith("changed"):  # what is missing there is a value
-        rows = [["null" if value is None else value for value in row] for row in rows]
+    if heading.startswith("changed"):  # what is missing there is a value, and the last digit may be what changed
+        rows = [["null" if v is None else repr(v) if isinstance(v, float) else v for v in row] for row in rows]
     return [str(name) for name in frame.columns], rows
 
 

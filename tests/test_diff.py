@@ -237,6 +237,11 @@ def test_zero_is_zero_and_the_rest_is_said(any_store):
     assert found.equal and found.counts["same"] == 2 and "-0.0" in found.notes[0]
 
 
+def test_the_last_digit_is_shown(any_store):
+    found = of(pd.DataFrame({"x": [1000.0, None]}), pd.DataFrame({"x": [1000.0000001, 1.0]}))
+    assert "1000.0000001" in str(found) and "1000.0000001" in found._repr_html_() and "null" in str(found)
+
+
 def test_tolerance(any_store):
     before, after = pd.DataFrame({"x": [0.0, 1000.0, 1.0]}), pd.DataFrame({"x": [1e-7, 1000.0001, 1.1]})
     assert of(before, after).counts["changed"] == 3
