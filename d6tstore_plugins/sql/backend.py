@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d6tstore import record as records_
 from d6tstore.credentials import Credentials
@@ -17,6 +17,9 @@ from d6tstore_plugins.sql.connections import Connections
 from d6tstore_plugins.sql.errors import Dependent
 from d6tstore_plugins.sql.locks import Locks, refuse_pooler
 from d6tstore_plugins.sql.schema import LISTING, Schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class BackendWarning(UserWarning):
@@ -76,6 +79,18 @@ class PostgresBackend(SqlBackend):
             super().delete(key)
         if family := _family(key):
             self._show(family)
+
+    def write_table(self, key: str, batches: pa.RecordBatchReader) -> None:
+        """See `SqlBackend.write_table`; of a table that takes the place of another one our own view is made anew."""
+        family, replaced = key.partition("/")[0], self.exists(key)
+        if replaced:
+            with self._connections.transaction() as connection:
+                views.drop(connection, self._catalogue, family, [])
+        try:
+            super().write_table(key, batches)
+        finally:
+            if replaced:
+                self._show(family)
 
     def publish(self, record: Record, previous: Record | None = None) -> None:
         """Make a record the result of its task, in one transaction with its history; then show it to people."""

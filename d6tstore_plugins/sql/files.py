@@ -15,7 +15,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from d6tstore import project
-from d6tstore.errors import BackendError, Denied, UsageError
+from d6tstore.backend import check_key
+from d6tstore.errors import BackendError, Changed, Denied, UsageError
 from d6tstore.record import RECORDS
 from d6tstore_plugins.sql.base import SqlBackend
 from d6tstore_plugins.sql.catalogue import VERSION, Catalogue, quoted
@@ -65,6 +66,15 @@ class FileBackend(SqlBackend):
         """See `SqlBackend.write_table`."""
         with _set_aside(batches) as whole:
             super().write_table(key, whole)
+
+    def compare_and_swap(self, key: str, expected: str | None, data: bytes) -> str:
+        """See `Backend.compare_and_swap`: writers take turns, so one transaction decides."""
+        objects = self._catalogue.objects
+        with self._connections.transaction() as connection:
+            found = connection.execute(sa.select(objects.c.version).where(objects.c.key == check_key(key))).scalar()
+            if (None if found is None else str(found)) != expected:
+                raise Changed(f"{key!r} in {self!r} was written by somebody else meanwhile.")
+            return str(self._objects.write(connection, key, data))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.url,)

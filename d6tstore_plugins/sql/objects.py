@@ -52,8 +52,8 @@ class Objects:
         query = sa.select(objects.c.key, objects.c.size, objects.c.version, self._catalogue.seconds()).where(which)
         return [Entry(key, size, str(version), at) for key, size, version, at in connection.execute(query)]
 
-    def write(self, connection: sa.Connection, key: str, data: bytes | Path) -> None:
-        """Store bytes; what was there before is replaced."""
+    def write(self, connection: sa.Connection, key: str, data: bytes | Path) -> uuid.UUID:
+        """Store bytes; what was there before is replaced. Returns the version."""
         version = uuid.uuid4()
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         pieces = _pieces(data)
@@ -61,6 +61,7 @@ class Objects:
         for number, piece in enumerate(pieces, 1):
             connection.execute(self._chunks.insert().values(version=version, number=number, data=piece))
         self.replace(Rows(connection), key, version=version, size=size, data=first)
+        return version
 
     def replace(self, bulk: Any, key: str, **values: Any) -> None:
         """Make the row of an object; what was there before is forgotten.

@@ -69,7 +69,12 @@ def refresh(connection: sa.Connection, catalogue: Schema, family: str) -> None:
     for output, parts in outputs.items():
         name = family if len(outputs) == 1 else f"{family}_{output}"
         made.append(_make(connection, catalogue.schema, name, f"{_MARK}{output!r} of {family}, ", parts))
-    others = {"schema": catalogue.schema, "mark": _MARK, "family": f" of {family}, ", "made": made}
+    drop(connection, catalogue, family, made)
+
+
+def drop(connection: sa.Connection, catalogue: Schema, family: str, but: list[str]) -> None:
+    """Remove the views of a family, but some."""
+    others = {"schema": catalogue.schema, "mark": _MARK, "family": f" of {family}, ", "made": but}
     for (view,) in connection.execute(_LEFT, others).all():
         define(connection, f"DROP VIEW {qualified(catalogue.schema, view)}")
 
