@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from d6tstore import content, record
+from d6tstore import content, publishing, record
 from d6tstore.backend import Backend, Entry, TableBackend
 from d6tstore.errors import Unsupported
 from d6tstore.moving import Route
@@ -66,16 +67,15 @@ def create(backend: Backend, records: Mapping[str, Record]) -> dict[str, str]:
         records: by any name.
 
     Returns:
-        The versions of those that are current now, by name. Those left out have to be published one by one: another
-        record is there, or the place has no conditional writes.
+        The versions of those that are current now, by name; empty where they are not known. Those left out have to be
+        published one by one: somebody computes the task, or made another record.
 
     Raises:
         BackendError: the place fails. Some may be there.
     """
-    if type(backend).compare_and_swap is Backend.compare_and_swap:
-        return {}
-    try:
-        made = backend.create_many({new.key: record.encode(new) for new in records.values()})
-    except Unsupported:
-        return {}
-    return {name: made[new.key] for name, new in records.items() if new.key in made}
+    if type(backend).compare_and_swap is not Backend.compare_and_swap:
+        with contextlib.suppress(Unsupported):
+            made = backend.create_many({new.key: record.encode(new) for new in records.values()})
+            return {name: made[new.key] for name, new in records.items() if new.key in made}
+    info = record.claimant()
+    return {name: "" for name, new in records.items() if publishing.create(backend, new, info)}

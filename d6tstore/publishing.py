@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
 from d6tstore import history, record
 from d6tstore.backend import Backend
 from d6tstore.claiming import claimed
-from d6tstore.errors import BackendError, Changed, RecordError, Unsupported
+from d6tstore.errors import BackendError, Changed, Held, RecordError, Unsupported
 from d6tstore.record import Record
 
 
@@ -55,6 +56,22 @@ def replace_damaged(backend: Backend, new: Record, damaged: bytes) -> None:
             backend.write(new.key, record.encode(new))
 
     claimed(backend, new.id, new.id, replaced)
+
+
+def create(backend: Backend, new: Record, info: Mapping[str, str]) -> bool:
+    """Make a record current where there is none, under its claim; False: somebody has that, or made another one.
+
+    Args:
+        backend: where.
+        new: the record.
+        info: who claims it.
+    """
+    try:
+        with backend.claim(f"{new.family}-{new.hash}", info):
+            _checked(backend, new, None)
+    except (Changed, Held):
+        return False
+    return True
 
 
 def dismiss(backend: Backend, seen: Record) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from pipe_people import Blob, Frame, Number, Person, Process, Twice, actions, race, whole
 
-from d6tstore import exchanging, record
+from d6tstore import publishing, record
 from d6tstore.errors import Conflict, ExchangeFailed, OutputMissing
 
 KILLING = Path(__file__).parent / "killing_pipes.py"
@@ -255,14 +255,14 @@ def test_gc_between_objects_and_records(ann, bob, monkeypatch, way):
     ann.run(*tasks)
     if way == "pull":
         ann.pipe.push()
-    target, collected, publish = (ann.there if way == "push" else bob.store), [], exchanging.publish
+    target, collected, create = (ann.there if way == "push" else bob.store), [], publishing.create
 
     def racing(*given):
         if len(collected) < 3:
             collected.append(target.gc(older_than=-60).keys)
-        return publish(*given)
+        return create(*given)
 
-    monkeypatch.setattr(exchanging, "publish", racing)
+    monkeypatch.setattr(publishing, "create", racing)
     done = ann.pipe.push() if way == "push" else bob.pipe.pull()
     assert len(done.new) == 4 and any(collected)
     whole(target)
