@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,7 @@ from d6tstore_plugins.sql.rows import Rows
 
 _ROWS = 1 << 17  # of a batch
 _BUSY = ("lock on file", "Unique file handle conflict")  # another process has it; a thread of ours is closing it
+_connecting = threading.Lock()
 _LATEST = 9 * 10**18  # microseconds; the last that there are mean infinity
 
 
@@ -142,13 +144,22 @@ class _Connections(FileConnections):
         return super().error(exc, said)
 
 
+def _in_child() -> None:
+    global _connecting
+    _connecting = threading.Lock()  # the parent's thread is not here to give it back
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
 def _connect(dialect: Any, record: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
     if _is_sqlite(args[0] if args else kwargs.get("database", "")):
         raise duckdb.IOException("it is a database of SQLite")  # for which DuckDB would fetch an extension
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            return dialect.connect(*args, **kwargs)
+            with _connecting:  # DuckDB gives a second thread what the first one has not made ready yet
+                return dialect.connect(*args, **kwargs)
         except duckdb.Error as exc:
             if not any(sign in str(exc) for sign in _BUSY) or time.monotonic() > end:
                 raise

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 import d6tstore
+from d6tstore.access import Remote
 from d6tstore.errors import Conflict, Denied, ExternalAbsent
+from d6tstore.pipe import Pipe
 from d6tstore.plan import State
 
 PLACES = ["folder", "s3", "postgres", "sqlite", "duckdb"]
@@ -227,19 +230,16 @@ def test_4_the_scientist_gives_back_and_a_reader_is_refused(pipe, engineer, stor
     with stores("scientist"):
         pipe.pull()
         d6tstore.run(Model())
-        with pytest.raises(Denied, match="for reading"):
-            type(pipe)(type(pipe.remote)(pipe.name, reading(pipe.remote.access), pipe.remote.backend)).push()
+        reader = Pipe(Remote(pipe.name, replace(pipe.remote.access, role="read"), pipe.remote.backend))
+        for refused in (reader.push, lambda: reader.verify(repair=True), lambda: reader.gc(dry_run=False)):
+            with pytest.raises(Denied, match="for reading"):
+                refused()
+        assert reader.verify() == [] and reader.gc().keys == [] and len(reader.push_preview().new) == 1
         assert pipe.records("Model") == [] and len(pipe.log()) == 1
         assert [item.id for item in pipe.push(message="a model").new] == [Model().id]
     with stores("engineer"):
         assert [item.id for item in pipe.pull().new] == [Model().id]
         assert d6tstore.external("team-features", "Model").output().load() == 2
-
-
-def reading(access):
-    from msgspec.structs import replace
-
-    return replace(access, role="read")
 
 
 @pytest.mark.parametrize("place", ["folder", "s3"])
