@@ -166,7 +166,7 @@ def _show(target: Target, wanted: Wanted, as_repr: bool, as_json: bool) -> None:
         elif terminal:
             _show_frame(frame, output.rows)
         else:
-            click.echo(csv_of(frame), nl=False)
+            click.echo(csv_of(frame).encode(), nl=False)  # bytes: click takes codes of terminals out of text
         return
     options = wanted.options(output) if any(wanted) else {}
     if format.runs_code and not as_repr:
@@ -193,7 +193,7 @@ def _show_value(value: Any, terminal: bool, as_repr: bool, as_json: bool, suffix
     if as_repr:
         click.echo(plain(repr(value)) if terminal else repr(value))
     elif isinstance(value, str) and not as_json:
-        click.echo("\n".join(map(plain, value.splitlines())) if terminal else value, nl=terminal)
+        click.echo("\n".join(map(plain, value.splitlines())) if terminal else value.encode(), nl=terminal)
     elif isinstance(value, bytes) and not terminal and not as_json:
         click.echo(value, nl=False)
     elif isinstance(value, dict | list | str | int | float | bool | None):

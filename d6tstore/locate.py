@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 _HOW = "Name a task as module:Class, such as flow:Train."
 
 
-named = click.argument("words", metavar="MODULE:CLASS [--PARAM VALUE]...", nargs=-1, type=click.UNPROCESSED)
+def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from d6tstore import completing
+
+    return completing.names(ctx, parameter, incomplete)
+
+
+named = click.argument(
+    "words", metavar="MODULE:CLASS [--PARAM VALUE]...", nargs=-1, type=click.UNPROCESSED, shell_complete=_complete
+)
 PASS = {"ignore_unknown_options": True}
 
 

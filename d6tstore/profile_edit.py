@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d6tstore import place, profile_files, profiles, project
+from d6tstore import place, profile_files, profiles, project, registry
 from d6tstore.errors import CredentialsError, ProfileError, UsageError
 from d6tstore.registry import scheme
+from d6tstore.repository import Repository
 
 if TYPE_CHECKING:
     import tomlkit
@@ -36,6 +37,8 @@ def add_pipe(name: str, values: Mapping[str, Any], user: bool) -> Path:
 
 def add_profile(name: str, values: Mapping[str, Any], user: bool) -> Path:
     """Define a profile; `values` as in `Profile`, all else as for `add_pipe`."""
+    settings = {key: values[key] for key in ("namespace", "check", "keep_versions") if key in values}
+    Repository(registry.open_backend("memory://"), **settings)  # raises what is wrong with them
     return _add("profile", name, values, user)
 
 
@@ -113,7 +116,10 @@ def _edit(file: Path, change: Callable[[tomlkit.TOMLDocument], None]) -> None:
     """Change a file as a whole: a temporary one is written, read as ours, and moved."""
     import tomlkit
 
-    before = file.read_bytes().decode("utf-8-sig") if file.exists() else ""
+    before = ""
+    if file.exists():
+        profile_files.table_of(file, None)  # raises what is wrong with it already
+        before = file.read_bytes().decode("utf-8-sig")
     document = tomlkit.parse(before)
     change(document)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,10 @@ def show(ctx: click.Context, name: str | None, as_json: bool) -> None:
     """Show what a profile means here: that of NAME, else of --profile.
 
     Variables are filled in, and folders are full. Of credentials it shows names, and where they come from.
+
+    \b
+    Example:
+      d6tstore profile show prod
     """
     from d6tstore import profiles
 

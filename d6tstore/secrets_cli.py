@@ -120,7 +120,12 @@ def _piped() -> Secret:
 @credentials.command("list", cls=_Discreet)
 @as_json_option
 def list_(as_json: bool) -> None:
-    """List names and fields, where each comes from, and which profiles use it. No secrets."""
+    """List names and fields, where each comes from, and which profiles use it. No secrets.
+
+    \b
+    Example:
+      d6tstore credentials list
+    """
     from d6tstore import inventory
 
     used, failure = inventory.uses(), ""
@@ -216,7 +221,12 @@ def _visit(use: Use, write: bool) -> list[str]:
 @click.argument("field", required=False)
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 def delete(name: str, field: str | None, yes: bool) -> None:
-    """Remove a secret from the keyring; without FIELD, all of that name."""
+    """Remove a secret from the keyring; without FIELD, all of that name.
+
+    \b
+    Example:
+      d6tstore credentials delete warehouse
+    """
     from d6tstore import inventory, vault
     from d6tstore.credentials import PASSWORD, check_field, check_name
 
@@ -241,7 +251,12 @@ def delete(name: str, field: str | None, yes: bool) -> None:
 
 @credentials.command(cls=_Discreet)
 def doctor() -> None:
-    """Say which keyring is active, whether it is safe and works, and what to do if not. Exit code 1: none works."""
+    """Say which keyring is active, whether it is safe and works, and what to do if not. Exit code 1: none works.
+
+    \b
+    Example:
+      d6tstore credentials doctor
+    """
     from d6tstore import inventory, vault
     from d6tstore.secret import Secret
 
