@@ -69,10 +69,11 @@ def requests(url, number, place):
     """The requests of a push that has nothing to do: the first by a client, and the second."""
     proxy, found = Proxy(url.partition("endpoint=")[2].partition("&")[0]), {}
     with d6tstore.use(made(place, number, 10)):
-        pipe(url).push()
         team = pipe(url, proxy)
+        team.push()
         for name in ("new", "again"):
             begun = len(proxy.requests)
+            team = pipe(url, proxy) if name == "new" else team
             assert len(team.push().same) == number
             found[name] = [f"{method} {path.partition('?')[0]}" for method, path in proxy.requests[begun:]]
     return found
@@ -91,25 +92,28 @@ def restored(url, place):
 
 
 def status(url, number, repeats, place):
-    """Status of so many results that both sides have; `pulled`: that came from there, so that records differ."""
-    with d6tstore.use(made(place, 1, 10)) as store:
-        here = store.repository.default
-        ((_, data),) = here.records("Small")
-    first = record.decode(data, "")
-    here.delete(first.key)
-    found = {}
-    for case in ("pushed", "pulled"):
-        for start in range(0, number, 5_000):
-            records = [numbered(first, i) for i in range(start, min(start + 5_000, number))]
-            if case == "pushed":
-                team = pipe(url)
-                team.there.default.write_many({r.key: record.encode(r) for r in records})
-            else:
-                records = [replace(r, origin="team") for r in records]
-            here.write_many({r.key: record.encode(r) for r in records})
-        with d6tstore.use(store):
-            found[case] = []
-            for _ in range(repeats + 1):
+    """Status of so many results that both sides have, `pushed` there or `pulled` from there, before and after a push or
+    pull that had nothing to do noted it."""
+    found, store = {}, made(place, 1, 10)
+    with d6tstore.use(store):
+        team = pipe(url)
+        here, there = store.repository.default, team.there.default
+        ((key, data),) = here.records("Small")
+        first = record.decode(data, key)
+        here.delete(key)
+        for case in ("pushed", "pulled"):
+            for start in range(0, number, 5_000):
+                records = [numbered(first, i) for i in range(start, min(start + 5_000, number))]
+                if case == "pushed":
+                    there.write_many({r.key: record.encode(r) for r in records})
+                else:
+                    records = [replace(r, origin="team") for r in records]
+                here.write_many({r.key: record.encode(r) for r in records})
+            cold, told = clock(team.status)
+            assert len(told.same) == number, told
+            noted, _ = clock(team.push)
+            found[case] = [cold, noted]
+            for _ in range(repeats):
                 took, told = clock(team.status)
                 assert len(told.same) == number, told
                 found[case].append(took)

@@ -144,7 +144,10 @@ class Syncing(NamedTuple):
                 self._log(way, steps, moved, message)
             points = {step.pair.id: way.point(step) for step in moved if step.item.action != exchange.LEFT}
             points |= dict(_renewed(steps))
-            points |= {id: Point(mine.write_id, theirs.write_id) for id, mine, theirs in _agreed(steps)}
+            seen = {step.pair.id: step.pair.versions for step in steps}
+            points |= {
+                id: Point(mine.write_id, theirs.write_id, False, *seen[id]) for id, mine, theirs in _agreed(steps)
+            }
             synced.update(self.here.default, self.name, self.url, points)
         return Exchange(what, list(items.values()))
 
