@@ -3,6 +3,7 @@
 The python blocks of a page run in order in one namespace, like the cells of a notebook, in a fresh folder.
 A block ```text right behind one is what it prints: `...` stands for anything, and the amount of white space
 does not count. A block with a title is a file: it is written into that folder, where the others can import it.
+On the pages of SHELL the bash blocks run instead, in order, as in one shell.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ import d6tstore_plugins
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHELL = [ROOT / "docs/ci.md", ROOT / "docs/handover.md"]
+NO_PYTHON = [*SHELL, ROOT / "docs/index.md"]
 FENCE = re.compile(r'^```(\w*)(?: title="([^"]+)")?[^\n]*\n(.*?)^```$', re.M | re.S)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MODULES = sorted(
@@ -43,15 +46,16 @@ class Block(NamedTuple):
     expected: str | None
 
 
-def blocks(text: str) -> list[Block]:
-    """The python blocks of a page, each with the output that the page shows for it."""
+def blocks(text: str, language: str = "python") -> list[Block]:
+    """The blocks of a page in a language, each with the output that the page shows for it."""
     found, fences = [], list(FENCE.finditer(text))
     for i, fence in enumerate(fences):
-        if fence[1] != "python" or fence[2]:
+        if fence[1] != language or fence[2]:
             continue
         shown = None
-        if i + 1 < len(fences) and fences[i + 1][1] == "text" and not text[fence.end() : fences[i + 1].start()].strip():
-            shown = fences[i + 1][3]
+        behind = fences[i + 1] if i + 1 < len(fences) else None
+        if behind and behind[1] == "text" and not behind[2] and not text[fence.end() : behind.start()].strip():
+            shown = behind[3]
         found.append(Block(text.count("\n", 0, fence.start()) + 2, fence[3], shown))
     return found
 
@@ -60,7 +64,7 @@ def write_files(text: str, folder: Path) -> list[str]:
     """Write the files of a page; returns the names of its modules."""
     files = {fence[2]: fence[3] for fence in FENCE.finditer(text) if fence[2]}
     for name, content in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
     return [Path(name).stem for name in files if name.endswith(".py")]
 
@@ -90,7 +94,31 @@ def play(page: str, text: str) -> None:
             del linecache.cache[file]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def play_in_shell(page: str, text: str) -> None:
+    """Run the bash blocks of a page, each in the folder where the one before ended. Raises as `play`."""
+    write_files(text, Path.cwd())
+    folder = os.getcwd()
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    for block in blocks(text, "bash"):
+        command = ["bash", "-ec", f"exec 2>&1\n{block.code}\npwd"]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        printed, _, folder = done.stdout.rstrip().rpartition("\n")
+        shown = f"{page}, line {block.line} prints:\n{done.stdout}\nbut the page shows:\n{block.expected or ''}"
+        assert done.returncode == 0, f"{shown}\nexit code {done.returncode}"
+        same = doctest.OutputChecker().check_output(block.expected or "\n", f"{printed}\n", FLAGS)
+        assert same, shown
+
+
+@pytest.mark.parametrize("page", SHELL, ids=lambda page: page.name)
+def test_page_of_commands(page, project):
+    play_in_shell(page.name, page.read_text())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in NO_PYTHON], ids=lambda page: page.name)
 def test_page(page):
     text = page.read_text()
     assert blocks(text), f"{page.name} has no python block"
