@@ -177,6 +177,21 @@ def test_wheel_holds_both_packages_and_the_example(wheel):
     assert {n for n in top if not n.endswith(".dist-info")} == {"d6tstore", "d6tstore_plugins"}
 
 
+def test_wheel_brings_the_template_of_new(wheel, tmp_path):
+    """`d6tstore new` from the unpacked wheel alone makes a project that runs."""
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(tmp_path / "site")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    for command in (["-m", "d6tstore.cli", "new", "made"], ["made/run.py"]):
+        done = subprocess.run([sys.executable, *command], env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    there = {p.relative_to(ROOT / "examples/template") for p in (ROOT / "examples/template").rglob("*") if p.is_file()}
+    shipped = tmp_path / "site" / "d6tstore" / "_examples" / "template"
+    assert {p.as_posix() for p in there if "data" not in p.parts and "__pycache__" not in p.parts} == {
+        p.relative_to(shipped).as_posix() for p in shipped.rglob("*") if p.is_file() and "__pycache__" not in p.parts
+    }
+
+
 def test_wheel_declares_plugins_command_and_licence(wheel):
     with zipfile.ZipFile(wheel) as file:
         info = next(n.split("/")[0] for n in file.namelist() if ".dist-info/" in n)
