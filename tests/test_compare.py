@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -289,3 +292,19 @@ def test_the_command_of_the_wrong_thing(call, words, message):
 
 def test_a_run_still_takes_each_option_once(call):
     assert "given twice" in call("run", "flow:Fit", "--alpha", "1", "--alpha", "2", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("compare", "flow:Fit", "--sort", "rmse"), ("diff", "flow:Fit", "flow:Fit", "--alpha", "2")]
+)
+def test_in_a_pipe_and_in_a_terminal(call, words):
+    pty = pytest.importorskip("pty")
+    command = [sys.executable, "-m", "d6tstore.cli", *words]
+    piped = subprocess.run(command, capture_output=True, text=True)
+    assert (piped.returncode, piped.stderr) == (0, "") and "rmse" in piped.stdout
+    ours, theirs = pty.openpty()
+    done = subprocess.run(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert done.returncode == 0 and shown.replace("\r\n", "\n") == piped.stdout

@@ -246,6 +246,8 @@ def test_tolerance(any_store):
     found = of(before, after, tolerance=1e-6)
     assert found.counts["changed"] == 1 and not found.equal
     assert of(before, after, tolerance=0.2).equal
+    far = of(pd.DataFrame({"x": [np.inf, np.inf, -1e308]}), pd.DataFrame({"x": [1.0, np.inf, 1e308]}), tolerance=0.2)
+    assert [row for row, *_ in cells(far)] == [0, 2]
     for options in (
         {"tolerance": -1.0},
         {"tolerance": float("nan")},
@@ -265,6 +267,22 @@ def test_labels_of_pandas(reading):
     after.iloc[1, 1] = 50
     found = of(before, after, on=[7])
     assert [row[2:] for row in cells(found)] == [(5, 50)] and found.counts["changed"] == 1
+
+
+def test_labels_that_look_alike(reading):
+    before = pd.DataFrame([[1, 2, 3], [4, 5, 6]], columns=[7, "7", "k"])
+    after = pd.DataFrame([[1, 20, 3], [40, 5, 6]], columns=[7, "7", "k"])
+    assert [(row, *values) for row, _, *values in cells(of(before, after, on=["k"]))] == [(3, 2, 20), (6, 4, 40)]
+
+
+def test_a_key_of_several_columns(any_store):
+    parts = [(a, b, c) for a in (1, 2, 3) for b in ("x", "y", None) for c in (0, 1)]
+    before = pd.DataFrame(parts, columns=["a", "b", "c"]).assign(v=range(18))
+    after = before.iloc[::-1].reset_index(drop=True).query("v != 4")
+    after.loc[after.v == 9, "v"] = 90
+    found = of(before, after.reset_index(drop=True), on=["c", "a", "b"])
+    assert found.counts == {"before": 18, "after": 17, "added": 0, "removed": 1, "changed": 1, "same": 16}
+    assert cells(found) == [((1, 2, "y"), "v", 9, 90)]
 
 
 def test_many_differences_are_shown_in_part(reading):
