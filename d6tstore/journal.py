@@ -13,10 +13,11 @@ import msgspec
 from d6tstore import project, record
 from d6tstore.backend import Backend
 from d6tstore.claiming import claimed
-from d6tstore.errors import UsageError
+from d6tstore.errors import Changed, Unsupported, UsageError
 
 _LOG = f"{record.ROOT}log/"
 _KEY = re.compile(re.escape(_LOG) + r"([0-9]{8,})-[0-9a-f]{16}\.json")
+_ONLY = "0" * 16  # ends the key where a number is given once
 _LARGEST = 256 << 20  # bytes of an entry
 
 
@@ -80,12 +81,12 @@ def check_message(message: object) -> None:
 def write(backend: Backend, message: str, pushed: Mapping[str, str], removed: Iterable[str]) -> Push:
     """Note a push, after all that there are. Written last: what it names is there.
 
-    Where there are no claims two may get one number; neither is lost.
+    Where there are neither conditional writes nor claims two may get one number; neither is lost.
     """
 
-    def noted() -> Push:
+    def following() -> Push:
         last = entries(backend, 1)
-        push = Push(
+        return Push(
             number=_number(keys[-1]) + 1 if (keys := _keys(backend)) else 1,
             who=project.author(),
             host=project.host(),
@@ -94,9 +95,18 @@ def write(backend: Backend, message: str, pushed: Mapping[str, str], removed: It
             pushed=dict(pushed),
             removed=sorted(removed),
         )
-        backend.write(f"{_LOG}{push.number:08d}-{os.urandom(8).hex()}.json", msgspec.json.encode(push))
+
+    def noted() -> Push:
+        push = following()
+        backend.write(_key(push, os.urandom(8).hex()), msgspec.json.encode(push))
         return push
 
+    with contextlib.suppress(Unsupported):
+        while True:
+            push = following()
+            with contextlib.suppress(Changed):  # somebody else took the number
+                backend.compare_and_swap(_key(push, _ONLY), None, msgspec.json.encode(push))
+                return push
     return claimed(backend, "log", "the log", noted)
 
 
@@ -142,6 +152,10 @@ def until(pushes: Iterable[Push], at: int | str | datetime.date) -> tuple[list[P
 def _keys(backend: Backend) -> list[str]:
     found = (e for e in backend.list(_LOG) if _KEY.fullmatch(e.key) and e.size <= _LARGEST)
     return sorted((entry.key for entry in found), key=lambda key: (_number(key), key))
+
+
+def _key(push: Push, mark: str) -> str:
+    return f"{_LOG}{push.number:08d}-{mark}.json"
 
 
 def _number(key: str) -> int:

@@ -59,7 +59,7 @@ def replace_damaged(backend: Backend, new: Record, damaged: bytes) -> None:
 
 
 def create(backend: Backend, new: Record, info: Mapping[str, str]) -> bool:
-    """Make a record current where there is none, under its claim; False: somebody has that, or made another one.
+    """Make a record current where there is none, as `publish`; False: somebody has its claim, or made another one.
 
     Args:
         backend: where.
@@ -67,6 +67,9 @@ def create(backend: Backend, new: Record, info: Mapping[str, str]) -> bool:
         info: who claims it.
     """
     try:
+        with contextlib.suppress(Unsupported):
+            backend.compare_and_swap(new.key, None, record.encode(new))
+            return True
         with backend.claim(f"{new.family}-{new.hash}", info):
             _checked(backend, new, None)
     except (Changed, Held):
@@ -120,7 +123,8 @@ def _expect(backend: Backend, new: Record, seen: Record | None) -> None:
         there = None if data is None else record.decode(data, new.key).write_id
     except RecordError:
         there = ""
-    if there != (None if seen is None else seen.write_id):
+    # It may be there already: we wrote it and did not hear of it, or somebody pulls the same at the same time.
+    if there not in (None if seen is None else seen.write_id, new.write_id):
         raise _changed(backend, new)
 
 

@@ -379,3 +379,63 @@ def test_a_clock_that_is_wrong_decides_nothing(ann, bob, monkeypatch, hours):
         ann.pipe.pull()
     times = [push.time for push in ann.pipe.log()]
     assert times == sorted(times, reverse=True)
+
+
+# ------------------------------------------------------------------- other Pythons, other ways to bring code
+
+CODE = """
+import d6tstore
+
+HALF = 0.5
+
+def scaled(values):
+    return [value * HALF for value in values]
+
+class Raw(d6tstore.tasks.TaskJson):
+    n: int = 3
+    def run(self):
+        self.save(list(range(self.n)))
+
+@d6tstore.requires(Raw)
+class Scaled(d6tstore.tasks.TaskJson):
+    persist = ["values", "sum"]
+    def run(self):
+        values = scaled(self.input().load())
+        self.save({"values": values, "sum": sum(values)})
+"""
+ENGINEER = """
+d6tstore.init(sys.argv[1])
+d6tstore.run(Scaled())
+print(d6tstore.pipes.init("team", sys.argv[2]).push(message="from " + sys.version.split()[0]))
+"""
+SCIENTIST = """
+d6tstore.init(sys.argv[1])
+print(d6tstore.pipes.init("team", sys.argv[2]).pull())
+assert Scaled().complete(), d6tstore.why(Scaled())
+assert d6tstore.run(Scaled()).ran == [] and Scaled().output()["sum"].load() == 1.5
+assert [item.action for item in d6tstore.pipes.get_pipe("team").push()] == ["same"] * 2
+print("complete")
+"""
+PYTHONS = [sys.executable, *(str(Path(__file__).parents[2] / f".venv-3.{minor}/bin/python") for minor in (12, 13))]
+
+
+@pytest.mark.parametrize("scientist", PYTHONS, ids=lambda python: Path(python).parents[1].name)
+@pytest.mark.parametrize("how", ["script", "installed"])
+def test_an_engineer_and_a_scientist(tmp_path, how, scientist):
+    """The engineer's tasks stand in a script, or in a package; the scientist has them installed, on another Python."""
+    if not Path(scientist).exists():
+        pytest.skip(f"{scientist} is not there: scripts/env --python 3.13 --venv .venv-3.13 makes it")
+    engineers, scientists, site = (tmp_path / name for name in ("engineers", "scientists", "site"))
+    for folder in (engineers, scientists, site):
+        folder.mkdir()
+        (folder / "pyproject.toml").touch()
+    (site / "shared_features.py").write_text(CODE)
+    head = "import sys\n" + (CODE if how == "script" else "import d6tstore\nfrom shared_features import *\n")
+    (engineers / "main.py").write_text(head + ENGINEER)
+    (scientists / "main.py").write_text("import sys, d6tstore\nfrom shared_features import *\n" + SCIENTIST)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(Path(__file__).parents[2])])}
+    for folder, python in ((engineers, sys.executable), (scientists, scientist)):
+        command = [python, "main.py", str(folder / "data"), str(tmp_path / "shared")]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("complete\n")

@@ -11,7 +11,7 @@ from pipe_people import Frame, Model, Number, Person, Process, actions, race, wh
 from postgres import connect
 
 import d6tstore
-from d6tstore import exchanging, journal
+from d6tstore import journal, publishing
 from d6tstore.errors import BackendError, Conflict, Denied, ExchangeFailed
 
 
@@ -170,14 +170,16 @@ class Lake(d6tstore.tasks.TaskPqPandas):
 
 DYING = """
 import os
-from d6tstore import exchanging, journal
-publish, numbers = exchanging.publish, iter(range(100))
-def dying(*given):
-    if next(numbers) == {at}:
-        os.kill(os.getpid(), 9)
-    return publish(*given)
+from d6tstore import exchanging, journal, publishing
+numbers = iter(range(100))
+def dying(real):
+    def call(*given):
+        if next(numbers) == {at}:
+            os.kill(os.getpid(), 9)
+        return real(*given)
+    return call
 if {at} < 10:
-    exchanging.publish = dying
+    exchanging.publish, publishing.create = dying(exchanging.publish), dying(publishing.create)
 else:
     journal.write = lambda *given: os.kill(os.getpid(), 9)
 """
@@ -198,11 +200,13 @@ def test_killed_on_the_way(ann, bob, way, at):
         process.answer()
         process.end()
     else:
-        assert process.child.wait(100) == -9
+        assert process.child.stdout.readline() == "", "it got through"
         process.kill()
     target = ann.there if way == "push" else bob.store
     whole(ann.store, ann.there, bob.store)
-    arrived = {entry.key: entry.version for entry in target.repository.default.list() if ".d6tstore" not in entry.key}
+    # A frame that was a table there is made into bytes again: nobody knows their checksum before.
+    family = "" if way == "push" else "Number/"
+    arrived = {e.key: e.version for e in target.repository.default.list(family) if ".d6tstore" not in e.key}
     getattr(person.pipe, way)()
     after = {entry.key: entry.version for entry in target.repository.default.list() if ".d6tstore" not in entry.key}
     assert arrived.items() <= after.items(), "sent again"
@@ -215,15 +219,15 @@ def test_a_server_that_ends_its_connections(database, tmp_path, monkeypatch):
     ann, bob = Person(tmp_path / "ann", database.url), Person(tmp_path / "bob", database.url)
     tasks = [*(Number(n=n) for n in range(10)), Frame()]
     ann.run(*tasks)
-    publish, numbers = exchanging.publish, itertools.count()
+    create, numbers = publishing.create, itertools.count()
 
     def cutting(*given):
         if next(numbers) in (2, 7):
             with connect(database.admin) as cursor:
                 cursor.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'ann'")
-        return publish(*given)
+        return create(*given)
 
-    monkeypatch.setattr(exchanging, "publish", cutting)
+    monkeypatch.setattr(publishing, "create", cutting)
     try:
         ann.pipe.push()
     except (ExchangeFailed, BackendError) as exc:
