@@ -47,7 +47,7 @@ def ls(family: str | None, limit: int | None, as_json: bool) -> None:
         else:
             click.echo(f"{repository.default.url} has no results")
         return
-    records = listing.results(repository, family)[:limit]
+    records = listing.results(repository, family.rpartition(":")[2])[:limit]  # flow:Train is understood too
     if as_json:
         echo_json([listing.as_dict(each) for each in records])
         return

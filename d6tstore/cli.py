@@ -96,6 +96,10 @@ def demo(folder: str | None) -> None:
     demo.run(folder)
 
 
+cli.add_command(project_cli.new)
+cli.add_command(project_cli.init)
+
+
 @cli.command(context_settings=PASS)
 @named
 @click.option("--force", metavar="CLASS|all", multiple=True, help="Run it and what depends on it anew.")
@@ -219,8 +223,8 @@ for _command in (
     browse_cli.ls, upkeep.show, browse_cli.load, browse_cli.log, upkeep.reset, upkeep.accept, project_cli.adopt,
     upkeep.copy, upkeep.gc, upkeep.verify,
     graph_cli.graph, comparing_cli.compare, comparing_cli.diff,
-    pipes_cli.pipe, export_cli.export, project_cli.init, profiles_cli.profile, secrets_cli.credentials,
-    project_cli.new, machine_cli.plugins, machine_cli.doctor, machine_cli.completion,
+    pipes_cli.pipe, export_cli.export, profiles_cli.profile, secrets_cli.credentials,
+    machine_cli.plugins, machine_cli.doctor, machine_cli.completion,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -218,6 +218,36 @@ def test_frames_of_other_libraries(store, theirs, flow, kind):
     assert module.Preprocess().output().load(as_="pandas").x.tolist() == [2, 4, 6]
 
 
+def test_ids_as_luigi_cuts_them(store, theirs, module):
+    """d6tflow asks luigi for longer ids than luigi makes by itself: the hash is what counts."""
+    (file,) = theirs.glob("Long/*")
+    file.rename(file.with_name(f"Long_first_of__many_{'s' * 16}______{file.name[-20:]}"))
+    assert store.adopt(theirs, module.Long()).adopted == [module.Long()]
+
+
+def test_an_external_task_is_adopted_too(store, theirs, flow, module):
+    module = flow(FLOW.replace("class GetData(d6tstore.tasks.TaskPqPandas):",
+                               "class GetData(d6tstore.tasks.TaskPqPandas):\n        external = True"))  # fmt: skip
+    assert store.adopt(theirs, module.Train()).adopted[0] == module.GetData()
+    assert module.GetData().complete() and store.run(module.Train()).ran == []
+
+
+def test_where_somebody_computed_it_meanwhile_that_stays(store, theirs, module, monkeypatch):
+    """What is published between the look and the claim is newer than what d6tflow left."""
+    from d6tstore.repository import Repository
+
+    real = Repository.claimed
+
+    def claimed(self, task, action):
+        monkeypatch.undo()
+        task.save({"typed": "newer"})
+        return real(self, task, action)
+
+    monkeypatch.setattr(Repository, "claimed", claimed)
+    assert str(store.adopt(theirs, module.Typed())) == "1 has a result here"
+    assert module.Typed().output().load() == {"typed": "newer"}
+
+
 def test_families_of_which_one_begins_as_the_other(store, project, flow):
     for family, value in (("Get", 1), ("Get_Data", 2)):
         (project / "old" / "Get").mkdir(parents=True, exist_ok=True)
@@ -229,6 +259,9 @@ def test_families_of_which_one_begins_as_the_other(store, project, flow):
     """)
     store.adopt("old", [module.Get(), module.Get_Data()])
     assert (module.Get().output().load(), module.Get_Data().output().load()) == (1, 2)
+    module.Get().invalidate()
+    (project / "old" / "Get" / "Get__99914b932b-data.json").unlink()
+    assert store.adopt("old", module.Get()).adopted == []  # not that of Get_Data
 
 
 def test_into_the_folder_that_d6tflow_used(theirs, module, project):

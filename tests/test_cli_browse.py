@@ -55,6 +55,10 @@ FLOW = """
             text = "one\\ntwo \\x1b[31m"
             self.save({"numbers": {"é": [1, 2]}, "text": text, "raw": b"\\0\\1", "array": numpy.arange(3)})
 
+    class Steering(d6tstore.tasks.TaskPqPandas):
+        def run(self):
+            self.save(pd.DataFrame({"text": ["\\x1b[31mred"]}))
+
     class Failing(d6tstore.tasks.TaskJson):
         def run(self):
             raise ValueError("no")
@@ -109,6 +113,7 @@ def test_ls_of_a_family_newest_first(call, filled):
     assert [line.split()[0] for line in lines[1:]] == ["model='ols',", "model='svm',"]
     assert lines[1].endswith("score=0.333333, kind=a")
     assert len(call("ls", "Train", "-n", "1").stdout.splitlines()) == 2
+    assert call("ls", "flow:Train").stdout == call("ls", "Train").stdout
     newest, oldest = json.loads(call("ls", "Train", "--json").stdout)
     assert newest["parameters"] == {"model": "ols", "n": 30} and newest["time"] > oldest["time"]
     assert newest["metrics"] == {"score": 1 / 3, "kind": "a"} and newest["rows"] is None
@@ -129,9 +134,14 @@ def test_ls_of_a_typo_and_of_a_path(call, filled):
 
 def test_ls_shows_no_control_characters(call, filled, project):
     (file,) = (project / "data/.d6tstore/records/Prices").iterdir()
-    file.write_bytes(file.read_bytes().replace(b'"author":"', b'"author":"\\u001b[31m\\u202e'))
-    shown = call("ls", "Prices").stdout + call("log", "flow:Prices").stdout
-    assert "\x1b" not in shown and "\u202e" not in shown
+    file.write_bytes(
+        file.read_bytes().replace(b'"author":"', b'"author":"\\u001b[31m\\u202e').replace(b'"n":', b'"\\u001b":')
+    )
+    shown = [CliRunner().invoke(cli, ["ls", "Prices"], color=True).output]  # else click would take them out
+    file.write_bytes(file.read_bytes().replace(b'"\\u001b":', b'"n":'))
+    shown.append(CliRunner().invoke(cli, ["log", "flow:Prices"], color=True).output)
+    assert "1 version" in shown[1] and "METRICS" in shown[0]
+    assert "\x1b" not in "".join(shown) and "\u202e" not in "".join(shown)
 
 
 def test_ls_leaves_out_what_is_damaged_and_verify_finds_it(call, filled, project):
@@ -367,6 +377,13 @@ def test_what_modules_print_is_no_part_of_what_is_loaded(filled):
     done = subprocess.run([*D6TSTORE, "load", "flow:Prices", "--head", "1"], capture_output=True, text=True,
                           env=shell_env(), check=True)  # fmt: skip
     assert done.stdout == "city,price,day\nRome,0.0,2024-01-01\n" and "the module prints this" in done.stderr
+
+
+def test_a_frame_goes_through_a_pipe_as_it_is(call):
+    call("run", "flow:Steering")
+    assert call("load", "flow:Steering").stdout == "text\n\x1b[31mred\n"
+    with terminal("load", "flow:Steering") as (process, read):
+        assert " [31mred" in read() and "\x1b" not in read()
 
 
 # ------------------------------------------------------------------ in a terminal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -154,6 +155,17 @@ def test_completion_of_another_shell():
 
 
 # ---------------------------------------------------------------------- others
+
+
+def test_the_command_starts_quickly():
+    """250 ms on an idle machine, of which the processor is busy for about 170; the limit leaves room for others."""
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([*D6TSTORE, "--help"], stdout=subprocess.DEVNULL, check=True, env=shell_env())
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.5
 
 
 def test_plugins_in_a_terminal_and_piped():
