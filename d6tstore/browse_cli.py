@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from d6tstore.errors import NeverRun, UsageError
+from d6tstore.errors import UsageError
 from d6tstore.journal import plain
 from d6tstore.locate import PASS, current_store, named, tasks_of
 from d6tstore.shell import as_json_option, columns, echo_json, stdout_for_json
@@ -77,7 +77,7 @@ def _cut(text: str) -> str:
 def log(words: tuple[str, ...], as_json: bool) -> None:
     """Show the versions of a result: when, who, where, with which content; and edits that were accepted.
 
-    Any of them is loaded by its write id: task.output().load(version="...").
+    Any of them is loaded by its write id: d6tstore load --version, or task.output().load(version="...").
 
     \b
     Example:
@@ -105,6 +105,7 @@ def log(words: tuple[str, ...], as_json: bool) -> None:
 @click.option("--head", metavar="N", type=click.IntRange(0), help="Rows of a frame. [default: in a terminal 20]")
 @click.option("--columns", metavar="A,B", help="Columns of a frame, in this order.")
 @click.option("--where", metavar="CONDITION", multiple=True, help="Rows of a frame: 'price > 5', 'city in Rome,Oslo'.")
+@click.option("--version", metavar="WRITEID", help="A kept version; d6tstore log lists them.")
 @click.option("--to", "file", metavar="FILE", type=click.Path(path_type=Path), help="Write it there, whole or not at "
               "all: .parquet .csv .json .txt .xlsx .feather, or as it is stored.")  # fmt: skip
 @click.option("--replace", is_flag=True, help="With --to: also where there is a file.")
@@ -131,7 +132,7 @@ def load(
     if len(tasks) != 1:
         raise UsageError(f"one task at a time can be loaded; {len(tasks)} are named.")
     target = _target(store.output(tasks[0]), tasks[0], name)
-    wanted = Wanted(part["columns"], part["where"], part["head"])
+    wanted = Wanted(part["columns"], part["where"], part["head"], part["version"])
     if file is not None:
         write(target, wanted, file, replace)
         click.echo(f"wrote {file}, {file.stat().st_size:,} bytes", err=True)
@@ -146,8 +147,6 @@ def _target(targets: Any, task: Task, name: str | None) -> Target:
     if name is not None and name not in outputs:
         raise UsageError(f"{task!r} has no output {name!r}. It has {', '.join(outputs)}.")
     found: Target = outputs[name] if name is not None else next(iter(outputs.values()))
-    if not found.record().outputs:
-        raise NeverRun(f"{task!r} has no result.")
     return found
 
 
@@ -155,7 +154,7 @@ def _show(target: Target, wanted: Wanted, as_repr: bool, as_json: bool) -> None:
     from d6tstore.format import TableFormat
     from d6tstore.presenting import csv_of, format_kept
 
-    output, terminal = target.record().outputs[target.name], sys.stdout.isatty()
+    output, terminal = wanted.output_of(target), sys.stdout.isatty()
     format = format_kept(target, output)
     if isinstance(format, TableFormat):
         if wanted.limit is None and terminal and not as_json:
@@ -168,13 +167,12 @@ def _show(target: Target, wanted: Wanted, as_repr: bool, as_json: bool) -> None:
         else:
             click.echo(csv_of(frame).encode(), nl=False)  # bytes: click takes codes of terminals out of text
         return
-    options = wanted.options(output) if any(wanted) else {}
     if format.runs_code and not as_repr:
         raise UsageError(
             f"{target.task!r} is an object ({output.format}). To load it, which runs code, and show it: --repr. To "
             f"copy its file: --to FILE{output.suffix}."
         )
-    _show_value(target.load(**options), terminal, as_repr, as_json, output.suffix)
+    _show_value(target.load(**wanted.options(output)), terminal, as_repr, as_json, output.suffix)
 
 
 def _show_frame(frame: Any, rows: int | None) -> None:

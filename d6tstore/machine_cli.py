@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from d6tstore.registry import Plugin
 
 _COLOURS = {"ok": "green", "note": "yellow", "failed": "red"}
-_WIDE = 100  # characters of a line that says what works
 
 
 @click.command()
@@ -78,10 +77,8 @@ def doctor(as_json: bool) -> None:
 
 
 def _show(check: Check) -> None:
-    text = plain(check.told)
-    if check.state == "ok" and len(text) > _WIDE:
-        text = f"{text[: _WIDE - 3]}..."
-    click.echo(f"{click.style(check.state.ljust(6), fg=_COLOURS[check.state])}  {plain(check.what)}: {text}")
+    state = click.style(check.state.ljust(6), fg=_COLOURS[check.state])
+    click.echo(f"{state}  {plain(check.what)}: {plain(check.told)}")
 
 
 @click.command()

@@ -33,16 +33,35 @@ _NOTHING = ("none", "null")
 
 
 class Wanted(NamedTuple):
-    """The part of a frame that is asked for, in words of a command line."""
+    """The part of a frame that is asked for, in words of a command line; `version` is the write id of a kept one."""
 
     columns: str | None = None
     where: Sequence[str] = ()
     limit: int | None = None
+    version: str | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """False if all of the value is wanted."""
+        return self.columns is not None or bool(self.where) or self.limit is not None
 
     def options(self, output: Output) -> dict[str, Any]:
         """As `Target.load` takes it. Raises SelectionError."""
+        if not self.is_part:
+            return {"version": self.version}
         columns = [name.strip() for name in self.columns.split(",")] if self.columns is not None else None
-        return {"columns": columns, "where": conditions(self.where, output) or None, "limit": self.limit}
+        where = conditions(self.where, output) or None
+        return {"columns": columns, "where": where, "limit": self.limit, "version": self.version}
+
+    def output_of(self, target: Target) -> Output:
+        """What the record says of an output. Raises as `Target.load`."""
+        for found in target.repository.history(target.task) if self.version is not None else ():
+            if found.write_id == self.version and target.name in found.outputs:
+                return found.outputs[target.name]
+        current = target.record()
+        if self.version not in (None, current.write_id):
+            target.load(version=self.version)  # which says what versions there are
+        return current.outputs[target.name]
 
 
 def conditions(texts: Sequence[str], output: Output) -> list[tuple[str, str, Any]]:
@@ -120,12 +139,12 @@ def write(target: Target, wanted: Wanted, file: Path, replace: bool) -> None:
     """
     if file.exists() and not (replace and file.is_file()):
         raise UsageError(f"{file} is there already. Choose another name, or pass --replace.")
-    output = target.record().outputs[target.name]
+    output = wanted.output_of(target)
     ending = next((e for e in (output.suffix, *ENDINGS) if e and file.name.endswith(e)), None)
     if ending is None:
         known = ", ".join(dict.fromkeys(filter(None, (*ENDINGS, output.suffix))))
         raise UsageError(f"{file.name!r}: the ending says what is written. Give one of {known}.")
-    if ending == output.suffix and not output.table and not any(wanted):
+    if ending == output.suffix and not output.table and not wanted.is_part:
         fill: Callable[[BinaryIO], None] = functools.partial(_copy, target, output)
     else:
         fill = _writer(target, output, wanted, ending)
@@ -150,7 +169,7 @@ def _writer(target: Target, output: Output, wanted: Wanted, ending: str) -> Call
             flat = frame.reset_index() if _has_index(frame) else frame
             return _text(str(flat.to_json(orient="records", date_format="iso", force_ascii=False)))
         return _text(csv_of(frame) if ending == ".csv" else f"{frame.to_string()}\n")
-    value = target.load(**({} if not any(wanted) else wanted.options(output)))
+    value = target.load(**wanted.options(output))
     if ending == ".json" or (ending == ".txt" and isinstance(value, dict | list)):
         try:
             return _text(f"{json.dumps(value, indent=2, ensure_ascii=False)}\n")

@@ -210,6 +210,18 @@ def test_a_version_of_the_log_can_be_loaded(call, filled, written):
         assert written.Train().output().load(version=version["write_id"]) == {"model": "ols"}
 
 
+def test_load_of_a_kept_version(call, filled, flow, project):
+    (version,) = json.loads(call("log", "flow:Train", "--json").stdout)[0]["versions"]
+    flow(FLOW.replace('{"model": self.model}', '{"model": "new"}'))
+    call("run", "flow:Train")
+    load = ("load", "flow:Train", "--version", version["write_id"])
+    assert call(*load, "--repr").stdout == "{'model': 'ols'}\n"
+    assert call("load", "flow:Train", "--repr").stdout == "{'model': 'new'}\n"
+    call(*load, "--to", "old.pkl")
+    assert pickle.loads((project / "old.pkl").read_bytes()) == {"model": "ols"}
+    assert "has no version 'none'; kept: " in call("load", "flow:Train", "--version", "none", "--repr", code=2).stderr
+
+
 # ------------------------------------------------------------------------ load
 
 
