@@ -12,6 +12,7 @@ from s3proxy import ACCESS_DENIED, SLOW_DOWN
 
 from d6tstore import bulk, journal
 from d6tstore.errors import BackendError, Damaged, Denied, ExchangeFailed, NotFound
+from d6tstore_plugins.cloud.s3 import S3Backend
 
 
 @pytest.fixture
@@ -314,3 +315,26 @@ def test_gc_between_objects_and_records(ann, place, monkeypatch):
     monkeypatch.setattr(bulk, "create", racing)
     assert len(ann.pipe.push().new) == 4 and collected[0]
     whole(ann.there)
+
+
+def test_what_both_replace_stays_in_the_history(ann, bob, monkeypatch):
+    """The one who is too late leaves what the other one keeps."""
+    task = Number(n=1)
+    ann.run(task)
+    ann.pipe.push()
+    bob.pipe.pull()
+    before = ann.record(task).write_id
+    for person in (ann, bob):
+        person.run(task, force=task)
+    swap, begun = S3Backend.compare_and_swap, []
+
+    def racing(self, key, expected, data):
+        if "/records/" in key and not begun:
+            begun.append(key)
+            ann.pipe.push()
+        return swap(self, key, expected, data)
+
+    monkeypatch.setattr(S3Backend, "compare_and_swap", racing)
+    with pytest.raises(ExchangeFailed, match="changed by somebody else meanwhile"):
+        bob.pipe.push()
+    assert begun and [old.write_id for old in ann.there.history(task)] == [ann.record(task).write_id, before]

@@ -137,9 +137,7 @@ def test_an_object_far_larger_than_its_record_says(ann, bob, monkeypatch):
     path = path_of(ann.there, Number(n=1))
     path.chmod(0o644)
     os.truncate(path, 1 << 40)  # of holes
-    with pytest.raises(
-        Damaged, match=r"has 1,099,511,627,776 bytes, its record says .*others are not affected|Others"
-    ):
+    with pytest.raises(Damaged, match=r"has 1,099,511,627,776 bytes, its record says .*Others are not affected"):
         bob.load(Number(n=1))
     with pytest.raises(ExchangeFailed, match=r"has 1099511627776 bytes"):
         bob.pipe.pull()
