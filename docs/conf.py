@@ -6,6 +6,7 @@ The source folder is the whole checkout, so that links between pages, README and
 from __future__ import annotations
 
 import builtins
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ suppress_warnings = ["myst.header", "misc.highlighting_failure"]  # how pages lo
 
 default_role = "code"  # `x` in a docstring, as in Markdown
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 python_maximum_signature_line_length = 100
 napoleon_numpy_docstring = False
 napoleon_custom_sections = [("Class attributes", "params_style")]
@@ -102,6 +103,14 @@ def resolve(app: Any, env: Any, node: Any, content: nodes.Node) -> nodes.Node | 
     return None
 
 
+def lacking(app: Any, env: Any) -> None:
+    """A public name that the reference does not have is a warning."""
+    objects = env.domains.python_domain.objects
+    for name in d6tstore.__all__:
+        if not inspect.ismodule(getattr(d6tstore, name)) and f"d6tstore.{name}" not in objects:
+            log.warning("the reference lacks d6tstore.%s", name)
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("source-read", order)
@@ -109,3 +118,4 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", name_ours)
     app.connect("doctree-read", unlink_builtins)
     app.connect("missing-reference", resolve)
+    app.connect("env-check-consistency", lacking)
