@@ -501,7 +501,7 @@ def test_version_and_help(call):
 
 def test_a_command_that_does_not_exist(call):
     assert error(call("rnu", code=2)) == "there is no command 'rnu', did you mean run?"
-    assert "Commands: demo, run, preview" in error(call("xyzzy", code=2))
+    assert "Commands: demo, new, init, run, preview" in error(call("xyzzy", code=2))
     assert "No such option" in call("--nope", code=2).stderr
 
 
