@@ -2,8 +2,9 @@
 
 import os
 
-import d6tstore
 from tasks import Forecast
+
+import d6tstore
 
 FORECASTS = d6tstore.grid(Forecast, window=[1, 7, 14])
 

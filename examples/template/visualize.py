@@ -8,7 +8,8 @@ WIDTH = 40  # characters of the longest bar
 def bars(values):
     """A bar for each named value."""
     longest = max(values.values())
-    return "\n".join(f"{name:>12}  {'#' * round(WIDTH * value / longest)} {value:.1f}" for name, value in values.items())
+    lines = (f"{name:>12}  {'#' * round(WIDTH * value / longest)} {value:.1f}" for name, value in values.items())
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import d6tflow
 import luigi
 import pandas as pd
 
+
 class Colour(enum.Enum):
     RED = 1
 
