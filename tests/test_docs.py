@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import html
 import importlib
 import io
 import linecache
 import os
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 import types
@@ -149,6 +151,13 @@ def test_docstrings(name):
         out = io.StringIO()
         runner.run(example, out=out.write)
         assert not runner.failures, out.getvalue()
+
+
+def test_the_picture_of_the_readme_is_up_to_date():
+    drawn = re.findall(r">([^<>]+)</text>", (ROOT / "docs/images/flow.svg").read_text())
+    labels = re.findall(r'\["(.*)"\]', runpy.run_path(str(ROOT / "docs/images/flow.py"))["picture"]().mermaid)
+    lines = [line for label in labels for line in label.replace("#39;", "'").split("<br/>")]
+    assert sorted(html.unescape(text) for text in drawn) == sorted(lines), "run docs/images/flow.py"
 
 
 def test_plugins_of_the_page_pass_the_conformance_tests(tmp_path):
