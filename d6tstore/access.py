@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,10 @@ from d6tstore.errors import UsageError
 from d6tstore.secret import veiled
 
 A = TypeVar("A", bound="Access")
+
+
+NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+"""What may stand before the families of a store."""
 
 
 class SecretWarning(UserWarning):
@@ -165,6 +170,10 @@ def defined(name: str, url: Any, settings: Mapping[str, Any], kind: str, known: 
         given = msgspec.convert({**msgspec.to_builtins(before), **fields, "kind": kind}, PipeAccess)
     except msgspec.ValidationError as exc:
         raise UsageError(f"the pipe {name!r}: {exc}. Correct that setting.") from None
+    if given.keep_versions < 0 or (given.namespace and not NAMESPACE.fullmatch(given.namespace)):
+        raise UsageError(
+            f"the pipe {name!r}: keep_versions must be 0 or more, and namespace 1 to 64 letters, digits, '_' or '-'."
+        )
     backend = opened(given, options)
     shown = place.split(project.expanded(given.url)).url
     return Remote(name, replace(given, url=shown, options={**given.options, **options}), backend)

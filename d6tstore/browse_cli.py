@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from d6tstore.errors import UsageError
-from d6tstore.journal import plain
+from d6tstore.keys import one_line
 from d6tstore.locate import PASS, current_store, named, tasks_of
 from d6tstore.shell import as_json_option, columns, echo_json, stdout_for_json
 
@@ -42,7 +42,7 @@ def ls(family: str | None, limit: int | None, as_json: bool) -> None:
         if as_json:
             echo_json([each._asdict() for each in found])
         elif found:
-            rows = [(plain(f.name), f"{f.results:,}", f"{f.bytes:,}", plain(f.newest[:19])) for f in found]
+            rows = [(one_line(f.name), f"{f.results:,}", f"{f.bytes:,}", one_line(f.newest[:19])) for f in found]
             columns([("FAMILY", "RESULTS", "BYTES", "NEWEST"), *rows])
         else:
             click.echo(f"{repository.default.url} has no results")
@@ -54,9 +54,9 @@ def ls(family: str | None, limit: int | None, as_json: bool) -> None:
     head = ("PARAMETERS", "TIME", "BY", "SECONDS", "ROWS", "BYTES", "METRICS")
     table = [
         (
-            _cut(listing.shown_parameters(each)) or "-", plain(each.time[:19]), plain(each.author) or "-",
+            _cut(listing.shown_parameters(each)) or "-", one_line(each.time[:19]), one_line(each.author) or "-",
             f"{each.seconds:.3g}", "-" if each.rows is None else f"{each.rows:,}", f"{each.bytes:,}",
-            _cut(plain(", ".join(f"{name}={_short(value)}" for name, value in each.metrics.items()))),
+            _cut(one_line(", ".join(f"{name}={_short(value)}" for name, value in each.metrics.items()))),
         )
         for each in records
     ]  # fmt: skip
@@ -180,7 +180,7 @@ def _show_frame(frame: Any, rows: int | None) -> None:
 
     width = shutil.get_terminal_size().columns
     text = frame.to_string(max_cols=None, line_width=width, max_colwidth=50)
-    click.echo("\n".join(map(plain, text.splitlines())))
+    click.echo("\n".join(map(one_line, text.splitlines())))
     of = "" if rows is None else f" of {rows:,}"
     click.echo(f"[{len(frame):,}{of} rows x {len(frame.columns)} columns]")
 
@@ -189,13 +189,13 @@ def _show_value(value: Any, terminal: bool, as_repr: bool, as_json: bool, suffix
     import json
 
     if as_repr:
-        click.echo(plain(repr(value)) if terminal else repr(value))
+        click.echo(one_line(repr(value)) if terminal else repr(value))
     elif isinstance(value, str) and not as_json:
-        click.echo("\n".join(map(plain, value.splitlines())) if terminal else value.encode(), nl=terminal)
+        click.echo("\n".join(map(one_line, value.splitlines())) if terminal else value.encode(), nl=terminal)
     elif isinstance(value, bytes) and not terminal and not as_json:
         click.echo(value, nl=False)
     elif isinstance(value, dict | list | str | int | float | bool | None):
         lines = json.dumps(value, indent=2, ensure_ascii=not terminal).splitlines()
-        click.echo("\n".join(map(plain, lines)))
+        click.echo("\n".join(map(one_line, lines)))
     else:
         raise UsageError(f"a {type(value).__name__} has no text. Show it with --repr, or write it: --to FILE{suffix}.")

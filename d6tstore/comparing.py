@@ -11,7 +11,7 @@ from typing import NamedTuple
 from d6tstore import record
 from d6tstore.backend import Backend, Entry
 from d6tstore.errors import Changed, RecordError
-from d6tstore.keys import plain_id, suspicion
+from d6tstore.keys import one_line, plain_id, suspicion
 from d6tstore.maintenance import record_entries
 from d6tstore.record import Record
 from d6tstore.repository import Repository
@@ -157,6 +157,11 @@ class Pair:
         """Of the records here and there, as listings show them; empty where that is not exact."""
         return (self.here.version if self.here else "", self.there.version if self.there else "")
 
+    @property
+    def makers(self) -> str:
+        """Who made the records here and there, and when."""
+        return f"here by {_made(self.mine)}, there by {_made(self.theirs)}"
+
     def _judged(self) -> Difference:
         if self.here and self.there and self.here.data == self.there.data and self.here.key == self.there.key:
             _ = self.noted or self.mine  # what nobody noted may be damaged on both sides
@@ -172,6 +177,8 @@ class Pair:
             gone = point is not None and point.theirs == theirs.write_id
             return Difference.REMOVED_HERE if gone else Difference.ONLY_THERE
         if mine.write_id == theirs.write_id:
+            if _contents(mine) != _contents(theirs):
+                raise RecordError(f"{self.id} says to be version {mine.write_id} on both sides, with other contents.")
             return Difference.SAME
         if theirs.write_id in mine.ancestors:
             return Difference.NEWER_HERE
@@ -182,6 +189,12 @@ class Pair:
         if point is not None and point.theirs == theirs.write_id:
             return Difference.NEWER_HERE
         return Difference.SAME if _contents(mine) == _contents(theirs) else Difference.CONFLICT
+
+
+def _made(found: Record | None) -> str:
+    if found is None:
+        return "nobody"
+    return one_line(f"{found.author or 'somebody'}@{found.host or '?'} at {found.time[:19]}")
 
 
 def _contents(found: Record) -> dict[str, tuple[str, str]]:
@@ -209,7 +222,13 @@ def compare(
     unchanged = {id for id, point in points.items() if _unchanged(mine.get(id), theirs.get(id), point)}
     _read(mine, unchanged)
     _read(theirs, unchanged)
-    return [Pair(id, mine.get(id), theirs.get(id), points.get(id)) for id in sorted(mine.keys() | theirs.keys())]
+    pairs = [Pair(id, mine.get(id), theirs.get(id), points.get(id)) for id in sorted(mine.keys() | theirs.keys())]
+    known = places(here)
+    for pair in pairs:  # what lies on a backend that this store was opened without is not removed
+        removed = pair.difference is Difference.REMOVED_HERE and pair.theirs is not None
+        if removed and pair.theirs.backend and pair.theirs.backend not in known:  # type: ignore[union-attr]
+            pair.difference = Difference.ONLY_THERE
+    return pairs
 
 
 def _listed(backend: Backend, repository: Repository, only: set[str] | None) -> dict[str, Found]:

@@ -78,9 +78,8 @@ def open(
             credentials=credentials or access.credentials,
             write_credentials=write_credentials or access.write_credentials,
         )
-    shared = None
-    if isinstance(url, str) and url.startswith(_REMOTE):
-        shared = url.removeprefix(_REMOTE).strip("/")
+    shared = access.url.removeprefix(_REMOTE).strip("/") if access.url.startswith(_REMOTE) else None
+    if shared is not None:
         found = chosen(known_remotes(pipes), shared).access
         access = Access(str(project.root() / project.expanded(found.local or f"remotes/{shared}")))
     known = {f.name for f in dataclasses.fields(Repository)} - {"default", "named", "pipes"}

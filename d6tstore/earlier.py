@@ -13,7 +13,13 @@ from d6tstore.record import Record
 from d6tstore.repository import Repository
 
 
-def as_of(there: Repository, pairs: Iterable[Pair], pushes: list[Push], at: int | str | datetime.date) -> list[Pair]:
+def as_of(
+    there: Repository,
+    pairs: Iterable[Pair],
+    pushes: list[Push],
+    at: int | str | datetime.date,
+    only: set[str] | None = None,
+) -> list[Pair]:
     """The results as a pull of an earlier state sees them.
 
     Args:
@@ -21,6 +27,7 @@ def as_of(there: Repository, pairs: Iterable[Pair], pushes: list[Push], at: int 
         pairs: the results as they are now.
         pushes: all that the log has.
         at: number of a push, or a time.
+        only: ids that are wanted; None is all.
 
     Raises:
         UsageError: there is no such moment, or a result of it is not kept any more.
@@ -28,24 +35,35 @@ def as_of(there: Repository, pairs: Iterable[Pair], pushes: list[Push], at: int 
     known, moment = until(pushes, at)
     wanted = written_ids(known)
     prefix = f"{there.namespace}." if there.namespace else ""
-    found, lost = [], []
+    found, lost = list[Pair](), list[str]()
+
+    def kept(id: str) -> Found | None:
+        """The version of that time in the history."""
+        write_id, (family, _, hash) = wanted[id], id.rpartition("-")
+        data = there.default.read_many([key := f"{record.history_prefix(prefix + family, hash)}{write_id}.json"]).get(
+            key
+        )
+        if data is None:
+            lost.append(f"{id} ({write_id})")
+            return None
+        current_key = record.record_key(prefix + family, hash)
+        return Found(Shelf(there.default, there.namespace, {current_key: data}), current_key)
+
+    pairs = list(pairs)
     for pair in pairs:
         current = pair.theirs if pair.there is not None else None
         if pair.id not in wanted and current is not None and current.time <= moment:
             wanted[pair.id] = current.write_id  # computed there, not pushed
         write_id = wanted.get(pair.id)
-        if write_id is None or (current is not None and current.write_id == write_id):
-            found.append(pair if write_id is not None else _without(pair))
-            continue
-        family, _, hash = pair.id.rpartition("-")
-        key = f"{record.history_prefix(prefix + family, hash)}{write_id}.json"
-        data = there.default.read_many([key]).get(key)
-        if data is None:
-            lost.append(f"{pair.id} ({write_id})")
-            continue
-        current_key = record.record_key(prefix + family, hash)
-        old = Found(Shelf(there.default, there.namespace, {current_key: data}), current_key)
-        found.append(_older(pair, old, current))
+        if write_id is None:
+            found += _without(pair)
+        elif current is not None and current.write_id == write_id:
+            found.append(_as_it_is(pair))
+        elif (old := kept(pair.id)) is not None:
+            found.append(_older(pair, old, current))
+    for id in sorted(wanted.keys() - {pair.id for pair in pairs}):  # which neither side has now
+        if wanted[id] and (only is None or id in only) and (old := kept(id)) is not None:
+            found.append(Pair(id, None, old, None))
     if lost:
         raise UsageError(
             f"{len(lost)} results of that time are not kept any more: {', '.join(lost[:5])}. Take a later one, or name "
@@ -65,11 +83,15 @@ def _older(pair: Pair, old: Found, current: Record | None) -> Pair:
     return made
 
 
-def _without(pair: Pair) -> Pair:
-    """A result that there was not at that time: it stays as it is."""
+def _as_it_is(pair: Pair) -> Pair:
+    """A result that is current still; what was forgotten here comes back, for it is asked for."""
+    if pair.difference is Difference.REMOVED_HERE:
+        pair.difference = Difference.ONLY_THERE
+    return pair
+
+
+def _without(pair: Pair) -> list[Pair]:
+    """A result that there was not at that time: what is here of it stays as it is."""
     if pair.here is not None:
         pair.difference = Difference.ONLY_HERE
-        return pair
-    made = Pair(pair.id, None, pair.there, None)
-    made.difference = Difference.REMOVED_THERE
-    return made
+    return [] if pair.here is None else [pair]

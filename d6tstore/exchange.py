@@ -61,8 +61,8 @@ class Exchange:
 
     @property
     def removed(self) -> list[Item]:
-        """Results that were removed on this side since both had them."""
-        return self._of(REMOVED)
+        """Results that one side removed since both had them; the other one forgets them only if told to prune."""
+        return [item for item in self.items if item.action.startswith(REMOVED)]
 
     @property
     def conflicts(self) -> list[Item]:
@@ -94,7 +94,10 @@ class Exchange:
         return len(self.items)
 
     def __getitem__(self, id: str) -> Item:
-        return next(item for item in self.items if item.id == id)
+        for item in self.items:
+            if item.id == id:
+                return item
+        raise KeyError(id)
 
     def __str__(self) -> str:
         counts = Counter(item.action for item in self.items)

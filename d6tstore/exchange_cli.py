@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from d6tstore.locate import PASS, current_store, tasks_of
 from d6tstore.shell import FAILED, Failure
 
 if TYPE_CHECKING:
+    from d6tstore.access import Remote
     from d6tstore.progress import Progress, Transfer
     from d6tstore.store import Store
 
@@ -191,7 +192,8 @@ def _chosen(name: str, words: tuple[str, ...], results: bool = False) -> Iterato
     """A pipe, and what of it is meant: tasks, or a pattern; None is all."""
     from d6tstore import pipes
 
-    plain = any(key == name and remote.access.kind == "files" for key, remote in pipes.known().items())
+    known = {**pipes.known(), **_of_place()}
+    plain = name in known and known[name].access.kind == "files"
     tasks = [] if plain else tasks_of(words, needed=False)
     with context.using(_showing(current_store())):
         found = pipes.get_pipe(name)
@@ -200,6 +202,11 @@ def _chosen(name: str, words: tuple[str, ...], results: bool = False) -> Iterato
         if len(words) > 1 and plain:
             raise UsageError("give one pattern, in quotes: '*.csv|*.xls'.")
         yield found, ((words[0] if words else None) if plain else tasks or None)
+
+
+def _of_place() -> Mapping[str, Remote]:
+    """Pipes of the profile that the command line names; of the store that a module of tasks chooses, none as yet."""
+    return {} if click.get_current_context().obj is None else current_store().repository.pipes
 
 
 def _showing(store: Store) -> Store:

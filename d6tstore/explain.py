@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from d6tstore import staleness
+from d6tstore.keys import one_line
 from d6tstore.plan import Node, Plan
 from d6tstore.record import Record, nearest
 from d6tstore.task import Task
@@ -60,7 +61,7 @@ def explain(plan: Plan, task: Task) -> Explanation:
     for id in plan.graph.inputs[task.id]:
         if plan.nodes[id].will_run:
             details.append(f"input {plan.nodes[id]}")
-    return Explanation(node, details)
+    return Explanation(node, [one_line(detail) for detail in details])
 
 
 def _all_changes(plan: Plan, task: Task, found: Record) -> list[str]:

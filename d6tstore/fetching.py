@@ -17,6 +17,8 @@ from d6tstore.publishing import publish
 from d6tstore.record import Record
 from d6tstore.repository import Repository
 
+_ACCEPTED = 4  # versions back that are sought in the history there
+
 
 def fetch(repository: Repository, backend: Backend, found: Record, names: Collection[str]) -> Record:
     """Bring objects of a result that was pulled.
@@ -79,10 +81,12 @@ def _record_there(remote: Remote, route: Route, found: Record) -> Record:
     """The record of just this version at the other side: the current one, or a kept one."""
     family = route.family(found.family)
     wanted = replace(found, family=family)
-    for key in (wanted.key, wanted.history_key):
+    known = [found.write_id, *found.ancestors]  # an edit that was accepted here follows what was pulled
+    kept_keys = [replace(wanted, write_id=each).history_key for each in known[:_ACCEPTED]]
+    for key in (wanted.key, *kept_keys):
         data = remote.backend.read_many([key]).get(key)
         kept = None if data is None else record.decode(data, key)
-        if kept is not None and kept.write_id == found.write_id:
+        if kept is not None and kept.write_id in known:
             if problem := suspicion(kept.key, kept, remote.access.namespace):
                 raise Damaged(f"{found.id}: its record in {remote!r} is damaged or forged: {problem}. Pull it again.",
                               problem=problem)  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from d6tstore import file_description, file_import
 from d6tstore.access import Remote
 from d6tstore.backend import check_key
-from d6tstore.errors import Denied, UsageError
+from d6tstore.errors import BackendError, Denied, UsageError
 from d6tstore.file_compare import Pair, compare
 from d6tstore.file_exchange import FileExchange, Keep
 from d6tstore.file_folder import Folder
@@ -115,6 +115,8 @@ class FilesPipe:
             ExchangeFailed: some files could not come, all others did; `.exchange` has all.
             BackendError, Denied: the other side or the disk failed. What arrived stays; pull again to go on.
         """
+        if prune:
+            self._refuse_emptiness()
         pairs = self._pairs(pattern)
         return self._exchange(progress).pull(pairs, _checked(mode, keep), keep, prune, dry_run)
 
@@ -201,6 +203,8 @@ class FilesPipe:
             where: `"here"`: what the other side does not have, pushed or not; `"there"`: what is not here.
             dry_run: only tell.
         """
+        if where == "here":
+            self._refuse_emptiness()
         states = (NEW_HERE, REMOVED) if where == "here" else (NEW,)
         pairs = [pair for pair in self._pairs(None, every=True) if pair.state in states]
         return self._remove(pairs, "remove orphans", {where}, dry_run)
@@ -254,6 +258,14 @@ class FilesPipe:
                 )
         selection = self._selection._replace(newest=None) if every else self._selection
         return compare(backend, self._folder, self._state.read(), selection, pattern)
+
+    def _refuse_emptiness(self) -> None:
+        """Raise BackendError if nothing at all is there: a folder that is not mounted looks like that."""
+        if next(iter(self.remote.backend.list()), None) is None:
+            raise BackendError(
+                f"{self!r}: there is no file at all at the other side, so nothing is removed here. Is it mounted, and "
+                "the right place? If it was emptied: delete('*', dry_run=False) removes what is here."
+            )
 
     def _exchange(self, progress: Progress | Tell | None = None, writing: bool = False) -> FileExchange:
         progress = progress if isinstance(progress, Progress) else Progress(progress)

@@ -14,11 +14,14 @@ from d6tstore import project, record
 from d6tstore.backend import Backend
 from d6tstore.claiming import claimed
 from d6tstore.errors import Changed, Unsupported, UsageError
+from d6tstore.keys import one_line
 
 _LOG = f"{record.ROOT}log/"
-_KEY = re.compile(re.escape(_LOG) + r"([0-9]{8,})-[0-9a-f]{16}\.json")
+_KEY = re.compile(re.escape(_LOG) + r"([0-9]{8,18})-[0-9a-f]{16}\.json")
 _ONLY = "0" * 16  # ends the key where a number is given once
 _LARGEST = 256 << 20  # bytes of an entry
+_DIGITS = 18  # of a number
+_SKEW = datetime.timedelta(days=1)  # that a clock may be ahead of ours
 
 
 class Push(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +33,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
         message: what was said about it.
         pushed: write ids by id of the task.
         removed: ids of tasks whose results were removed.
+        namespace: of the results there.
     """
 
     number: int = 0
@@ -39,32 +43,30 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     pushed: dict[str, str] = {}
     removed: list[str] = []
+    namespace: str = ""
 
     def __str__(self) -> str:
         what = f"{len(self.pushed)} results" + (f", {len(self.removed)} removed" if self.removed else "")
-        said = f": {plain(self.message)}" if self.message else ""
-        return f"#{self.number} {plain(self.time)[:19]} {plain(self.who)}@{plain(self.host)}: {what}{said}"
+        said = f": {one_line(self.message)}" if self.message else ""
+        return f"#{self.number} {one_line(self.time)[:19]} {one_line(self.who)}@{one_line(self.host)}: {what}{said}"
 
 
-def plain(text: str) -> str:
-    """A text of somebody else's for a terminal: one line, without control characters."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-def entries(backend: Backend, limit: int | None = None) -> list[Push]:
+def entries(backend: Backend, limit: int | None = None, namespace: str | None = None) -> list[Push]:
     """Pushes, the newest first; those that cannot be read are left out.
 
     Args:
         backend: the shared place.
         limit: how many; None is all.
+        namespace: only those of one; None is all that share the place.
     """
     keys = _keys(backend)
-    wanted = keys if limit is None else keys[max(0, len(keys) - limit) :]
+    wanted = keys if limit is None or namespace is not None else keys[max(0, len(keys) - limit) :]
     found = []
     for key, data in backend.read_many(wanted).items():
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             found.append((key, msgspec.structs.replace(msgspec.json.decode(data, type=Push), number=_number(key))))
-    return [push for _, push in sorted(found, key=lambda pair: (_number(pair[0]), pair[0]), reverse=True)]
+    pushes = [push for _, push in sorted(found, key=lambda pair: (_number(pair[0]), pair[0]), reverse=True)]
+    return [push for push in pushes if namespace in (None, push.namespace)][:limit]
 
 
 def exists(backend: Backend) -> bool:
@@ -78,22 +80,27 @@ def check_message(message: object) -> None:
         raise UsageError(f"message={message!r} must be text, without lone surrogates.")
 
 
-def write(backend: Backend, message: str, pushed: Mapping[str, str], removed: Iterable[str]) -> Push:
+def write(
+    backend: Backend, message: str, pushed: Mapping[str, str], removed: Iterable[str], namespace: str = ""
+) -> Push:
     """Note a push, after all that there are. Written last: what it names is there.
 
     Where there are neither conditional writes nor claims two may get one number; neither is lost.
     """
 
     def following() -> Push:
-        last = entries(backend, 1)
+        now, soon = record.now(), _text(datetime.datetime.now(datetime.UTC) + _SKEW)
+        # Whose clock is slow is not before the others; whose clock was far ahead takes nobody along.
+        times = [push.time for push in entries(backend, 1) if push.time < soon]
         return Push(
             number=_number(keys[-1]) + 1 if (keys := _keys(backend)) else 1,
             who=project.author(),
             host=project.host(),
-            time=max([record.now(), *(push.time for push in last)]),  # whose clock is slow is not before the others
+            time=max([now, *times]),
             message=message,
             pushed=dict(pushed),
             removed=sorted(removed),
+            namespace=namespace,
         )
 
     def noted() -> Push:
@@ -132,21 +139,25 @@ def until(pushes: Iterable[Push], at: int | str | datetime.date) -> tuple[list[P
     if isinstance(at, bool) or not isinstance(at, int | str | datetime.date):
         raise UsageError(f"at={at!r} is neither the number of a push nor a time. `d6tstore pipe log` lists pushes.")
     text = str(at).removeprefix("#")
-    if isinstance(at, int) or text.isdecimal():
+    if isinstance(at, int) or (text.isdecimal() and len(text) <= _DIGITS):
         found = [push for push in pushes if push.number <= int(text)]
         if not any(push.number == int(text) for push in found):
-            raise UsageError(f"there is no push #{int(text)}. `d6tstore pipe log` lists them.")
+            raise UsageError(f"there is no push #{text}. `d6tstore pipe log` lists them.")
         return found, max(push.time for push in found)
     try:
         moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
+        if len(text) <= len("2026-01-31"):
+            moment += datetime.timedelta(days=1, microseconds=-1)  # all of that day
+        limit = _text(moment.astimezone(datetime.UTC))
+    except (ValueError, OverflowError):
         raise UsageError(
-            f"at={at!r} is no time. Write 2026-01-31, 2026-01-31T18:00, or the number of a push."
+            f"at={text[:40]!r} is no time. Write 2026-01-31, 2026-01-31T18:00, or the number of a push."
         ) from None
-    if len(text) <= len("2026-01-31"):
-        moment += datetime.timedelta(days=1, microseconds=-1)  # all of that day
-    limit = moment.astimezone(datetime.UTC).isoformat(timespec="microseconds")
     return [push for push in pushes if push.time <= limit], limit
+
+
+def _text(moment: datetime.datetime) -> str:
+    return moment.isoformat(timespec="microseconds")
 
 
 def _keys(backend: Backend) -> list[str]:

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from d6tstore import record
 from d6tstore.backend import Backend
 from d6tstore.errors import RecordError, UsageError
-from d6tstore.journal import plain
-from d6tstore.keys import plain_family
+from d6tstore.keys import one_line, plain_family
 from d6tstore.maintenance import record_entries
 from d6tstore.record import Record
 from d6tstore.repository import Repository
@@ -57,7 +56,7 @@ def results(repository: Repository, family: str) -> list[Record]:
         listed = f" It has results of {', '.join(known)}." if known else " It has no results at all."
         url = repository.default.url
         raise UsageError(
-            f"{url} has no results of {plain(family)!r}{f', did you mean {near[0]}?' if near else '.'}{listed}"
+            f"{url} has no results of {one_line(family)!r}{f', did you mean {near[0]}?' if near else '.'}{listed}"
         )
     return sorted(found, key=lambda each: each.time, reverse=True)
 
@@ -75,7 +74,7 @@ def _records(backend: Backend, family: str) -> Iterator[Record]:
 
 def shown_parameters(found: Record) -> str:
     """The parameters of a result for people, as far as one line has room."""
-    return plain(", ".join(f"{name}={value!r}" for name, value in found.params.items()))
+    return one_line(", ".join(f"{name}={value!r}" for name, value in found.params.items()))
 
 
 def as_dict(found: Record) -> dict[str, Any]:
@@ -102,12 +101,12 @@ def version_lines(found: Record) -> Iterator[str]:
     made = f"{found.time[:19]}  {found.author or 'nobody'}@{found.host or '?'}  {found.seconds:.3g} s"
     git = f"  git {found.git[:10]}" if found.git else ""
     state = "current " if not found.replaced else "kept    " if found.restorable else "dismissed"
-    yield plain(f"{state} {made}  write id {found.write_id}  content {found.content}{git}")
+    yield one_line(f"{state} {made}  write id {found.write_id}  content {found.content}{git}")
     if found.replaced:
-        yield plain(f"    replaced {found.replaced[:19]}{'' if found.restorable else ', will not be restored'}")
+        yield one_line(f"    replaced {found.replaced[:19]}{'' if found.restorable else ', will not be restored'}")
     if found.origin:
-        yield plain(f"    came from {found.origin}")
+        yield one_line(f"    came from {found.origin}")
     for by in found.accepted:
         source = by.code.removeprefix("d6tflow ")
         what = f"adopted from d6tflow ({source})" if source != by.code else f"code accepted, was {by.code}"
-        yield plain(f"    {what} by {by.who}, {by.time[:19]}")
+        yield one_line(f"    {what} by {by.who}, {by.time[:19]}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from d6tstore.errors import D6tstoreError
-from d6tstore.journal import plain
+from d6tstore.keys import one_line
 from d6tstore.locate import current_store
 from d6tstore.shell import FAILED, Failure, as_json_option, columns, echo_json
 
@@ -78,7 +78,7 @@ def doctor(as_json: bool) -> None:
 
 def _show(check: Check) -> None:
     state = click.style(check.state.ljust(6), fg=_COLOURS[check.state])
-    click.echo(f"{state}  {plain(check.what)}: {plain(check.told)}")
+    click.echo(f"{state}  {one_line(check.what)}: {one_line(check.told)}")
 
 
 @click.command()

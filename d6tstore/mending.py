@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from msgspec.structs import replace
+
 from d6tstore import record
 from d6tstore.backend import Backend, Entry
 from d6tstore.comparing import Difference, Pair
@@ -69,11 +71,13 @@ def _entries(found: Iterable[tuple[Backend, Record | None]]) -> dict[Backend, di
     return entries((backend, [o.key for o in kept.outputs.values()] if kept else []) for backend, kept in found)
 
 
-def vanished(backend: Backend, pairs: Iterable[Pair]) -> list[Pair]:
+def vanished(here: Repository, there: Repository, pairs: Iterable[Pair]) -> list[Pair]:
     """The pairs, where a result that nobody removed at the other side counts as one that it never had."""
     pairs = list(pairs)
-    gone = {p.id: p.mine.history_key for p in pairs if p.difference is Difference.REMOVED_THERE and p.mine}
-    dismissed = backend.stat(gone.values())
+    route = Route(there.default, here.namespace, there.default, there.namespace)
+    removed = [(p.id, p.mine) for p in pairs if p.difference is Difference.REMOVED_THERE and p.mine]
+    gone = {id: replace(mine, family=route.family(mine.family)).history_key for id, mine in removed}
+    dismissed = there.default.stat(gone.values())
     for pair in pairs:
         if pair.id in gone and gone[pair.id] not in dismissed:
             pair.difference = Difference.ONLY_HERE

@@ -8,9 +8,9 @@ from typing import Any
 from d6tstore import context, html, journal, maintenance, mending
 from d6tstore.access import Remote
 from d6tstore.comparing import Difference
+from d6tstore.deciding import MOVES
 from d6tstore.errors import Denied
 from d6tstore.exchange import Exchange
-from d6tstore.exchanging import MOVES
 from d6tstore.journal import Push
 from d6tstore.maintenance import Garbage, Problem
 from d6tstore.record import Record
@@ -59,9 +59,9 @@ class Pipe:
 
     @property
     def _syncing(self) -> Syncing:
-        access = self.remote.access
-        place = f"{access.url}#{access.namespace}" if access.namespace else access.url
-        return Syncing(self.name, place, self.here, self.there)
+        access, here = self.remote.access, self.here
+        place = "#".join([access.url, access.namespace, here.namespace]).rstrip("#")  # other results, other points
+        return Syncing(self.name, place, here, self.there)
 
     def _for_writing(self) -> Pipe:
         """This pipe, as who writes there opens it. Raises Denied: it is for reading."""
@@ -181,7 +181,7 @@ class Pipe:
         Args:
             limit: how many pushes; None is all.
         """
-        return journal.entries(self.remote.backend, limit)
+        return journal.entries(self.remote.backend, limit, self.remote.access.namespace)
 
     def records(self, family: str) -> list[Record]:
         """Current records of a family at the other side, newest first; those that are damaged are left out."""

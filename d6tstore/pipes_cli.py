@@ -48,7 +48,11 @@ def add(name: str, url: str, files: bool, user: bool, **given: Any) -> None:
     """
     from d6tstore import profile_edit
 
-    values = {"url": url, **({"kind": "files"} if files else {}), **{k: v for k, v in given.items() if v}}
+    values = {
+        "url": url,
+        **({"kind": "files"} if files else {}),
+        **{k: v for k, v in given.items() if v not in (None, False)},
+    }
     click.echo(f"{name} is defined in {profile_edit.add_pipe(name, values, user)}")
 
 

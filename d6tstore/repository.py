@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace as replace_record
 
 from d6tstore import cache, context, history, project, record
-from d6tstore.access import Remote
+from d6tstore.access import NAMESPACE, Remote
 from d6tstore.backend import Backend, check_key
 from d6tstore.claiming import claimed
 from d6tstore.errors import BackendError, Collision, InvalidKey, RecordError, UsageError
@@ -63,7 +63,7 @@ class Repository:
             raise UsageError(f"namespace = {self.namespace!r} must be text.")
         if self.check not in CHECKS:
             raise UsageError(f"check = {self.check!r} must be one of {', '.join(CHECKS)}.")
-        if self.namespace and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", self.namespace):
+        if self.namespace and not NAMESPACE.fullmatch(self.namespace):
             raise UsageError(
                 f"namespace {self.namespace!r} must have 1 to 64 letters, digits, '_' or '-'. Choose a plain name."
             )

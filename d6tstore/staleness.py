@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from d6tstore import content, context, files
 from d6tstore.fingerprint import Fingerprint, changed, fingerprint
+from d6tstore.keys import one_line
 from d6tstore.record import Record
 from d6tstore.registry import format_name
 from d6tstore.repository import Repository
@@ -113,13 +114,13 @@ def stale(
     check = repository.check_of(task)
     if check == "exists":
         return None
-    return (
+    reason = (
         (check == "code" and (other_module(task, found) or changed_code(found, code)))
         or changed_format(task, found)
         or changed_input(found, inputs, shape)
         or changed_file(task, found, repository)
-        or None
     )
+    return one_line(reason) if reason else None  # it tells what a record says, perhaps somebody else's
 
 
 def _named(code: str) -> str:

@@ -12,10 +12,11 @@ import msgspec
 from d6tstore import exchange, journal, mending, record, synced
 from d6tstore.backend import Backend
 from d6tstore.comparing import Difference, Pair, compare
+from d6tstore.deciding import MOVES, Step
 from d6tstore.earlier import as_of
 from d6tstore.errors import BackendError, Conflict, Denied, ExchangeFailed, UsageError
 from d6tstore.exchange import Exchange, Item
-from d6tstore.exchanging import MOVES, Step, Way
+from d6tstore.exchanging import Way
 from d6tstore.graph import Graph
 from d6tstore.record import Record
 from d6tstore.repository import Repository
@@ -69,7 +70,7 @@ class Syncing(NamedTuple):
         pairs, way = self.compared(wanted, refill=verify), Way(None, self.here, self.there, _checked(keep), prune)
         lacking = mending.lacking_there(pairs, verify)
         if verify:
-            pairs = mending.vanished(way.there.default, pairs)
+            pairs = mending.vanished(self.here, self.there, pairs)
         named = wanted is not None
         goes = (lambda pair: True) if wanted is None or upstream else (lambda pair: pair.id in wanted[1])
         return way.steps(pairs, named, goes, lacking), way
@@ -81,7 +82,8 @@ class Syncing(NamedTuple):
         wanted = self.wanted(tasks)
         pairs, way = self.compared(wanted), Way(self.name, self.here, self.there, _checked(keep), prune)
         if at is not None:
-            pairs = as_of(way.there, pairs, journal.entries(way.there.default), at)
+            pushes = journal.entries(way.there.default, namespace=way.there.namespace)
+            pairs = as_of(way.there, pairs, pushes, at, None if wanted is None else wanted[0])
 
         def goes(pair: Pair) -> bool:
             return data and (wanted is None or upstream or pair.id in wanted[1])
@@ -159,10 +161,10 @@ class Syncing(NamedTuple):
         # Made here, and there already without a note of how it came there.
         unsure = {id: m.write_id for id, m, t in _agreed(steps) if m.write_id == t.write_id and m.origin is None}
         if unsure:
-            logged = journal.written_ids(journal.entries(there))
+            logged = journal.written_ids(journal.entries(there, namespace=way.there.namespace))
             pushed |= {id: write_id for id, write_id in unsure.items() if logged.get(id) != write_id}
         if pushed or removed:
-            journal.write(there, message, pushed, removed)
+            journal.write(there, message, pushed, removed, way.there.namespace)
 
 
 def told(done: Exchange) -> Exchange:

@@ -27,6 +27,8 @@ from d6tstore.shapes import TargetDict, TargetList
 from d6tstore.task import Task
 from d6tstore.transfers import Transfers
 
+_TRIES = 3
+
 
 class Target:
     """A handle on one output of a task. Made by `Task.output()` and `Task.input()`.
@@ -159,6 +161,7 @@ class Target:
     def _load(self, names: list[str], part: Part, version: str | None = None, verify: bool = False) -> dict[str, Any]:
         """Values of several outputs of the task, all from one record."""
         found = self._found(names) if version is None else self._version(version, names)
+        fetched = 0
         while True:
             values: dict[str, Any] = {}
             try:
@@ -168,14 +171,15 @@ class Target:
             except NotFound:
                 newer = self.repository.read_one(self.task) if version is None else None
                 if newer is None or newer.write_id == found.write_id or not self._same(found, newer, names):
-                    found = self._fetched(found, names, names[len(values)])
+                    found = self._fetched(found, names, names[len(values)], fetched)
+                    fetched += 1
                 else:
                     found = newer  # a writer replaced it between our two reads
 
-    def _fetched(self, found: Record, names: list[str], missing: str) -> Record:
+    def _fetched(self, found: Record, names: list[str], missing: str, before: int) -> Record:
         """The record, once its objects came from the pipe where they were left. Raises OutputMissing."""
         key = found.outputs[missing].key
-        if key in self.backend.stat([key]):  # it came, and still cannot be read
+        if before == _TRIES:  # it came, perhaps by somebody else's hand, and still cannot be read
             raise OutputMissing(f"{self.task!r}: object {key!r} in {self.backend!r} cannot be read. Pull it again.")
         try:
             return fetching.fetch(self.repository, self.backend, found, names)

@@ -10,6 +10,7 @@ import click
 
 from d6tstore.errors import UsageError
 from d6tstore.inspection import lines, shown
+from d6tstore.keys import one_line
 from d6tstore.locate import PASS, current_store, named, task_class, tasks_of
 from d6tstore.shell import FAILED, Failure, as_json_option, echo_json, stdout_for_json
 
@@ -225,7 +226,7 @@ def show(words: tuple[str, ...], as_json: bool) -> None:
     for node, record in found:
         click.echo(str(node))
         for line in lines(record) if record else []:
-            click.echo(f"  {line}")
+            click.echo(f"  {one_line(line)}")
 
 
 @click.command(context_settings=PASS)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +23,7 @@ _CLAIMS = f"{ROOT}claims"
 _MANY = 16  # keys
 _PATIENCE = 500  # times that somebody may remove a folder between our making it and our using it
 _LONGEST_WRITE = 24 * 3600.0  # seconds; a process number may be another's by then
+_FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # of a pipe nobody may ever write to
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -219,11 +220,18 @@ class LocalBackend(Backend):
             key = folder + entry.name
             if not entry.name.startswith(start) or key in (_TMP, _CLAIMS):
                 continue
-            if entry.is_dir():
+            try:
+                found = None if entry.is_dir() else entry.stat()
+                if found is None and entry.is_symlink() and _leads_back(entry.path):
+                    continue
+            except OSError as exc:
+                if exc.errno in (errno.ENOENT, errno.ELOOP):  # gone by now, or a link that leads to itself
+                    continue
+                raise self._mapped(exc, key) from exc
+            if found is None:
                 yield from self._walk(f"{key}/", "")
-            else:
-                with contextlib.suppress(FileNotFoundError):
-                    yield _entry(key, entry.stat())
+            elif S_ISREG(found.st_mode):  # no pipes, no devices: reading one may never end
+                yield _entry(key, found)
 
     def stat(self, keys: Iterable[str]) -> dict[str, Entry]:
         """One stat() for each key."""
@@ -235,7 +243,7 @@ class LocalBackend(Backend):
                 if exc.errno not in _ABSENT:
                     raise self._mapped(exc, key) from exc
             else:
-                if not S_ISDIR(stat.st_mode):
+                if S_ISREG(stat.st_mode):
                     found[key] = _entry(key, stat)
         return found
 
@@ -331,15 +339,23 @@ class _Claim:
 
 
 def _read(path: str) -> bytes:
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    fd = os.open(path, os.O_RDONLY | _FLAGS)
     try:
-        size = os.fstat(fd).st_size
+        found = os.fstat(fd)
+        if not S_ISREG(found.st_mode):
+            raise OSError(errno.EISDIR if S_ISDIR(found.st_mode) else errno.EINVAL, "it is no plain file", path)
+        size = found.st_size
         data = os.read(fd, size)
         while len(data) < size and (more := os.read(fd, size - len(data))):
             data += more
         return data
     finally:
         os.close(fd)
+
+
+def _leads_back(link: str) -> bool:
+    """Is it a link to a folder that it lies in?"""
+    return f"{os.path.realpath(os.path.dirname(link))}/".startswith(f"{os.path.realpath(link)}/")
 
 
 def _entry(key: str, stat: os.stat_result) -> Entry:

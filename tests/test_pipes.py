@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import d6tstore
-from d6tstore import config, context
+from d6tstore import config, context, record
 from d6tstore.errors import (
     BackendError,
     Conflict,
@@ -358,23 +358,35 @@ def test_what_was_removed_there_is_told_and_stays_here(ann, bob):
     ann.pipe().push()
     bob.pipe().pull()
     ann.store.invalidate(Now())
-    assert actions(ann.pipe().push()) == {"Now": "removed", "Prices": "same"}
+    assert actions(ann.pipe().push()) == {"Now": "removed here", "Prices": "same"}
+    assert [item.id for item in ann.pipe().push_preview().removed] == [Now().id]
     assert actions(bob.pipe().status())["Now"] == "same"
     assert actions(ann.pipe().push(prune=True))["Now"] == "removed"
     assert "Now" not in actions(ann.pipe().status())
     assert ann.pipe().log()[0].removed == [Now().id]
-    assert actions(bob.pipe().pull())["Now"] == "removed" and bob.store.complete(Now())
+    assert actions(bob.pipe().pull())["Now"] == "removed there" and bob.store.complete(Now())
     assert actions(bob.pipe().push())["Now"] == "left"
     assert actions(bob.pipe().pull(prune=True))["Now"] == "removed" and not bob.store.complete(Now())
     assert actions(bob.pipe().status()) == {"Prices": "same"}
 
 
-def test_what_was_forgotten_here_comes_back(ann, bob):
-    run(ann, Now())
+def test_what_was_forgotten_here_comes_back_when_it_is_named(ann, bob):
+    run(ann, [Now(), Prices()])
     ann.pipe().push()
     ann.store.invalidate(Now())
-    assert actions(ann.pipe().status()) == {"Now": "removed here"}
-    assert actions(ann.pipe().pull()) == {"Now": "new"} and ann.store.complete(Now())
+    assert actions(ann.pipe().status())["Now"] == "removed here"
+    assert actions(ann.pipe().pull())["Now"] == "left" and not ann.store.complete(Now())
+    assert actions(ann.pipe().pull(Now())) == {"Now": "new"} and ann.store.complete(Now())
+
+
+def test_what_was_forgotten_here_comes_back_when_it_is_changed_there(ann, bob):
+    run(ann, Now())
+    ann.pipe().push()
+    bob.pipe().pull()
+    bob.store.invalidate(Now())
+    run(ann, Now(), force=True)
+    ann.pipe().push()
+    assert actions(bob.pipe().pull()) == {"Now": "new"}
 
 
 def test_what_is_removed_there_goes_again_if_it_is_named(ann, bob):
@@ -670,3 +682,228 @@ def test_tables_of_a_database_go_through_a_folder(project, tmp_path):
     store = d6tstore.init(tmp_path / "bob")
     assert len(pipe.pull().new) == 1 and store.complete(Panel())
     assert Panel().output().record().outputs["data"].table and Panel().output().load().x.tolist() == [1, 2, 3]
+
+
+# -------------------------------------------------------- what a reviewer found
+
+
+def test_two_stores_in_one_folder_are_two(people):
+    a, b = people("one", namespace="a"), people("one", namespace="b")
+    run(a, Now())
+    a.pipe().push()
+    run(b, Now())
+    with pytest.raises(Conflict):
+        b.pipe().push()
+    run(a, Now(which=1))
+    a.pipe().push()
+    assert not b.pipe().push_preview().removed
+
+
+def test_a_backend_that_is_not_open_is_not_empty(people, tmp_path):
+    class Lake(d6tstore.tasks.TaskJson):
+        backend = "lake"
+
+        def run(self):
+            self.save(1)
+
+    ann = people("ann", backends={"lake": tmp_path / "lake"})
+    ann.store.run([Lake(), Now()])
+    ann.pipe().push()
+    without = people("ann")
+    assert not without.pipe().push(prune=True).removed
+    assert len(without.pipe().log()) == 1
+
+
+def test_a_record_alone_replaces_no_whole_result(ann, bob):
+    run(ann, Model())
+    ann.pipe().push()
+    bob.pipe(trusted=True).pull()
+    with d6tstore.use(ann.store):
+        Prices().save(pd.DataFrame({"day": [1], "price": [9.0]}))
+    run(ann, Model())
+    ann.pipe().push(Model())
+    bob.pipe(trusted=True).pull()
+    with d6tstore.use(bob.store):
+        assert Prices().output().load().price.tolist() == [9.0]
+        assert Model().output()["model"].load() == {"mean": 9.0}
+
+
+def test_what_is_not_here_is_not_pushed_on(ann, bob, tmp_path):
+    run(ann, Prices())
+    ann.pipe().push()
+    bob.pipe().pull(data=False)
+    d6tstore.pipes.init("next", url=tmp_path / "next")
+    done = bob.store.pipe("next").push()
+    assert [(item.action, item.reason) for item in done] == [
+        ("left", "its objects are not here; pull or load it first")
+    ]
+    bob.pipe().pull()
+    assert actions(bob.store.pipe("next").push()) == {"Prices": "new"}
+
+
+def test_what_vanished_there_displaces_nothing_here(ann, bob):
+    run(ann, Now())
+    ann.pipe().push()
+    bob.pipe().pull()
+    before = versions(bob, Now())
+    run(ann, Now(), force=True)
+    ann.pipe().push()
+    there = ann.pipe().there.default
+    there.delete(ann.store.history(Now())[0].outputs["data"].key)
+    with pytest.raises(ExchangeFailed, match="is not there, so ours stays"):
+        bob.pipe().pull()
+    assert versions(bob, Now()) == before
+    ann.pipe().push(verify=True)
+    assert actions(bob.pipe().pull()) == {"Now": "changed"}
+
+
+def forged(person, task, **changes):
+    """Write a record at the other side as somebody hostile would."""
+    from msgspec.structs import replace
+
+    there = d6tstore.open(person.pipe().there.default.root)
+    old = there.history(task)[0]
+    new = replace(old, **{name: change(old) for name, change in changes.items()})
+    there.repository.default.write(new.key, record.encode(new))
+    return there.repository.default
+
+
+def test_no_object_here_is_overwritten(ann, bob):
+    from msgspec.structs import replace
+
+    from d6tstore import content
+
+    run(ann, Now())
+    ann.pipe().push()
+    bob.pipe().pull()
+    mine = bob.store.history(Now())[0]
+    evil = b'["evil"]'
+    output = replace(
+        mine.outputs["data"], bytes=len(evil), checksum=content.of_bytes(evil), content=content.of_bytes(evil)
+    )
+    backend = forged(
+        ann, Now(), write_id=lambda old: "f" * 16, ancestors=lambda old: (old.write_id,),
+        outputs=lambda old: {"data": output},
+    )  # fmt: skip
+    backend.write(output.key, evil)
+    with pytest.raises(ExchangeFailed, match="objects are never overwritten"):
+        bob.pipe().pull()
+    assert versions(bob, Now()) == [mine.write_id] and bob.store.verify() == []
+
+
+def test_one_write_id_is_one_result(ann, bob):
+    from msgspec.structs import replace
+
+    run(ann, Now())
+    ann.pipe().push()
+    bob.pipe().pull()
+    forged(ann, Now(), outputs=lambda old: {"data": replace(old.outputs["data"], content="0" * 32)})
+    assert actions(bob.pipe().status()) == {"Now": "failed"}
+    with pytest.raises(ExchangeFailed, match="on both sides, with other contents"):
+        bob.pipe().pull()
+
+
+def test_what_is_restored_here_stays_ours(ann, bob):
+    run(ann, Model())
+    ann.pipe().push()
+    mine = ann.store.history(Model())[0]
+    ann.store.repository.default.delete(mine.outputs["model"].key)
+    assert actions(ann.pipe().pull())["Model"] == "restored"
+    assert ann.store.history(Model())[0] == mine
+    with d6tstore.use(ann.store):
+        assert Model().output()["model"].load()
+
+
+def test_what_was_removed_since_is_there_at_that_time(ann, bob):
+    run(ann, [Now(), Prices()])
+    ann.pipe().push()
+    ann.store.invalidate(Now())
+    ann.pipe().push(prune=True)
+    run(ann, Now(which=1))
+    ann.pipe().push()
+    assert {item.id: item.action for item in bob.pipe().pull(at=1)} == {Now().id: "new", Prices().id: "new"}
+    assert not bob.pipe().pull(at=1, prune=True).removed
+
+
+@pytest.mark.parametrize("at", ["9" * 5000, "0001-01-01", "9999-12-31"])
+def test_times_beyond_all_times(ann, at):
+    run(ann, Now())
+    ann.pipe().push()
+    try:
+        ann.pipe().pull(at=at)
+    except UsageError as exc:
+        assert len(str(exc)) < 200
+
+
+def test_what_was_accepted_here_can_be_loaded(ann, bob):
+    run(ann, Prices())
+    ann.pipe().push()
+    there = d6tstore.open(ann.pipe().there.default.root)
+    from msgspec.structs import replace
+
+    old = there.history(Prices())[0]
+    there.repository.default.publish(replace(old, code="other", write_id="a" * 16, ancestors=(old.write_id,)), old)
+    bob.pipe().pull(data=False)
+    assert bob.store.accept(Prices()) == [Prices()]
+    with d6tstore.use(bob.store):
+        assert len(Prices().output().load()) == 3
+
+
+def test_bytes_of_a_preview_are_those_that_go(ann):
+    run(ann, Prices())
+    ann.pipe().push()
+    run(ann, Prices(), force=True)
+    ann.store.accept(Prices())
+    there = ann.pipe().there.default
+    preview = ann.pipe().push_preview()
+    key = ann.store.history(Prices())[0].outputs["data"].key
+    there.write(key, ann.store.repository.default.read(key))
+    assert preview.bytes > 0 and ann.pipe().push_preview().bytes == 0 == ann.pipe().push().bytes
+
+
+def test_namespaces_that_share_a_place_have_logs_of_their_own(people):
+    a, b = people("a"), people("b")
+    run(a, Now())
+    a.pipe(namespace="a").push()
+    run(b, Now())
+    b.pipe(namespace="b").push()
+    assert [push.number for push in a.pipe(namespace="a").log()] == [1]
+    assert [push.number for push in b.pipe(namespace="b").log()] == [2]
+    assert a.pipe(namespace="a").pull(at=1).same
+
+
+def test_a_clock_far_ahead_takes_nobody_along(ann, monkeypatch):
+    from d6tstore import journal
+
+    journal.write(ann.pipe().there.default, "", {}, [])
+    key = next(e.key for e in ann.pipe().there.default.list(".d6tstore/log/"))
+    data = ann.pipe().there.default.read(key)
+    ann.pipe().there.default.write(key, data.replace(b'"time":"20', b'"time":"99'))
+    run(ann, Now())
+    ann.pipe().push()
+    assert ann.pipe().log(1)[0].time < "2100"
+
+
+def test_what_is_no_plain_file_is_no_result(ann, tmp_path):
+    import os
+
+    run(ann, Now())
+    ann.pipe().push()
+    folder = tmp_path / "shared" / ".d6tstore" / "records" / "Now"
+    os.mkfifo(folder / "0123456789abcdef.json")
+    (folder / "0123456789abcde0.json").symlink_to("0123456789abcde0.json")
+    assert actions(ann.pipe().status()) == {"Now": "same"}
+
+
+@pytest.mark.parametrize("settings", [{"keep_versions": -1}, {"namespace": "a/b"}])
+def test_settings_are_checked_when_they_are_given(settings, tmp_path):
+    with pytest.raises(UsageError, match="the pipe 'team': keep_versions must be"):
+        d6tstore.pipes.init("team", url=tmp_path / "shared", **settings)
+
+
+def test_a_profile_may_be_the_local_copy_of_a_pipe(ann, project, tmp_path):
+    run(ann, Prices())
+    ann.pipe().push()
+    (project / "d6tstore.toml").write_text('[profiles.shared]\nurl = "remote://team"\n')
+    store = d6tstore.init("shared")
+    assert store.complete(Prices()) and store.repository.default.url == f"file://{project}/remotes/team"
