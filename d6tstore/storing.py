@@ -92,9 +92,10 @@ def store_frame(
     if isinstance(backend, TableBackend) and not note:
         refusal = backend.accepts(schema)
         if refusal is None:
-            hashed = _Hashed(frame)
+            at, known = key(""), getattr(frame, "nbytes", None)  # of what comes in parts nobody knows how much it is
+            hashed = _Hashed(frame, None if known is None else transfers.progress.meter("up", at, known))
             try:
-                return _store_table(backend, name, hashed, schema, key(""), old)
+                return _store_table(backend, name, hashed, schema, at, old)
             except Unsupported as exc:  # for its values, not its schema
                 if exc is hashed.raised:
                     raise
@@ -141,10 +142,15 @@ def _again(old: Output, digest: str, rows: int, schema: pa.Schema) -> Output:
 
 
 class _Hashed:
-    """A frame on its way to storage, hashed beside it in a thread: blake3 and Arrow release the lock."""
+    """A frame on its way to storage, hashed beside it in a thread: blake3 and Arrow release the lock.
 
-    def __init__(self, frame: pa.Table | pa.RecordBatchReader) -> None:
-        self._frame = frame
+    Args:
+        frame: whole, or in parts.
+        tell: is called with the bytes of each part that went.
+    """
+
+    def __init__(self, frame: pa.Table | pa.RecordBatchReader, tell: Callable[[int], None] | None = None) -> None:
+        self._frame, self._tell = frame, tell
         self._hasher = content.TableHasher(frame.schema)
         self.raised: Exception | None = None  # by what gives the parts
         self._drained = False
@@ -177,7 +183,10 @@ class _Hashed:
 
     def _drawn(self, batches: Any) -> Iterator[pa.RecordBatch]:
         try:
-            yield from batches
+            for batch in batches:
+                yield batch
+                if self._tell is not None:
+                    self._tell(batch.nbytes)
             self._drained = True
         except Exception as exc:
             self.raised = exc

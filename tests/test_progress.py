@@ -65,3 +65,19 @@ def test_a_callback_stays_in_its_process():
 def test_what_cannot_listen():
     with pytest.raises(UsageError, match="progress = 'yes' must be a function of one argument"):
         d6tstore.open("memory://", progress="yes")
+
+
+def test_a_table_of_a_database_is_told_too(tmp_path, monkeypatch):
+    import pandas as pd
+
+    class Table(d6tstore.tasks.TaskSQLPandas):
+        backend = None
+
+        def run(self):
+            self.save(pd.DataFrame({"x": range(200_000)}))
+
+    heard = []
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "_PAUSE", 0.0)
+    d6tstore.open(f"sqlite:///{tmp_path}/a.db", progress=heard.append).run(Table())
+    assert len(heard) > 1 and heard[-1].done == heard[-1].total == 1_600_000 and heard[-1].key.startswith("Table/")
