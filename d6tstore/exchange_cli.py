@@ -27,7 +27,7 @@ _keep = click.option(
 _preview = click.option("--preview", is_flag=True, help="Only tell what would be done.")
 _prune = click.option("--prune", is_flag=True, help="Also remove what was removed on the side that gives.")
 _mode = click.option(
-    "--mode", type=click.Choice(["new", "modified", "all"]), default="modified", help="Of plain files: which go over."
+    "--mode", type=click.Choice(["new", "modified", "all"]), help="Of plain files: which go over. [default: modified]"
 )
 _what = click.argument("words", metavar="[MODULE:CLASS [--PARAM VALUE]...]...", nargs=-1, type=click.UNPROCESSED)
 
@@ -44,7 +44,7 @@ _what = click.argument("words", metavar="[MODULE:CLASS [--PARAM VALUE]...]...", 
 @_preview
 @_json
 def push(
-    name: str, words: tuple[str, ...], preview: bool, as_json: bool, message: str, mode: str, **options: Any
+    name: str, words: tuple[str, ...], preview: bool, as_json: bool, message: str, mode: str | None, **options: Any
 ) -> None:
     """Give results to the others: all, or those of the named tasks. Of plain files, those of a PATTERN.
 
@@ -54,8 +54,9 @@ def push(
       d6tstore pipe push team-features flow:Train --model svm --preview
     """
     with _chosen(name, words) as (found, what):
+        _refuse(found, {"--mode": mode}, {"--message": message, **_flags(options, "upstream", "prune", "verify")})
         if _is_files(found):
-            files = {"mode": mode, "keep": options["keep"], "dry_run": preview, "progress": _progress()}
+            files = {"mode": mode or "modified", "keep": options["keep"], "dry_run": preview, "progress": _progress()}
             _tell(as_json, lambda: found.push(what, **files))
         elif preview:
             _tell(as_json, lambda: found.push_preview(what, **options))
@@ -76,7 +77,7 @@ def push(
 @_json
 def pull(
     name: str, words: tuple[str, ...], preview: bool, as_json: bool, no_data: bool, keep: str | None, prune: bool,
-    mode: str, **options: Any,
+    mode: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Take over the results of the others: all, or those of the named tasks. Of plain files, those of a PATTERN.
 
@@ -86,8 +87,15 @@ def pull(
       d6tstore pipe pull team-features --at 7
     """
     with _chosen(name, words) as (found, what):
+        _refuse(found, {"--mode": mode}, {"--no-data": no_data, **_flags(options, "at", "upstream")})
         if _is_files(found):
-            files = {"mode": mode, "keep": keep, "prune": prune, "dry_run": preview, "progress": _progress()}
+            files = {
+                "mode": mode or "modified",
+                "keep": keep,
+                "prune": prune,
+                "dry_run": preview,
+                "progress": _progress(),
+            }
             _tell(as_json, lambda: found.pull(what, **files))
         else:
             call = found.pull_preview if preview else found.pull
@@ -145,6 +153,7 @@ def verify(name: str, repair: bool, as_json: bool) -> None:
       d6tstore pipe verify team-features --repair
     """
     with _chosen(name, ()) as (found, _):
+        _refuse(found, {}, {"--repair": repair})
         if _is_files(found):
             _tell(as_json, found.verify)
             return
@@ -181,6 +190,19 @@ def gc(name: str, older_than: float, yes: bool, as_json: bool) -> None:
 
 
 # ---------------------------------------------------------------------- helpers
+
+
+def _flags(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {f"--{name}": options[name] for name in names}
+
+
+def _refuse(found: Any, of_files: Mapping[str, Any], of_results: Mapping[str, Any]) -> None:
+    """Refuse options that a pipe of this kind does not have. Raises UsageError."""
+    plain = _is_files(found)
+    for option, value in (of_results if plain else of_files).items():
+        if value:
+            kind, other = ("plain files", "results") if plain else ("results", "plain files")
+            raise UsageError(f"{option} is of pipes of {other}; {found.name!r} is one of {kind}. Leave it out.")
 
 
 def _is_files(found: Any) -> bool:

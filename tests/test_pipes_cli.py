@@ -226,3 +226,25 @@ def test_plain_files(ann, tmp_path, project):
     assert "have no log" in ann("pipe", "log", "vendor", code=2).stderr
     assert "give one pattern" in ann("pipe", "pull", "vendor", "a", "b", code=2).stderr
     assert json.loads(ann("pipe", "verify", "vendor", "--json").stdout)["counts"] == {"same": 1}
+
+
+def test_options_of_the_other_kind(ann, team, tmp_path):
+    (tmp_path / "vendor").mkdir()
+    ann("pipe", "add", "vendor", tmp_path / "vendor", "--files")
+    of_results = ["pull vendor --at 3", "pull vendor --no-data", "verify vendor --repair", "push vendor -m x"]
+    for words in [*of_results, "push team --mode all", "pull team --mode new"]:
+        assert "is of pipes of " in ann("pipe", *words.split(), code=2).stderr, words
+
+
+def test_what_is_zero_is_said(ann, project):
+    ann("pipe", "add", "team", "x", "--keep-versions", "0")
+    assert tomllib.loads((project / "d6tstore.toml").read_text())["pipes"]["team"]["keep_versions"] == 0
+
+
+def test_a_pipe_of_files_in_a_profile(call, project, tmp_path):
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor" / "a.csv").write_text("1")
+    (project / "d6tstore.toml").write_text(
+        f'[profiles.w]\nurl = "x"\n[profiles.w.pipes.vendor]\nurl = "{tmp_path}/vendor"\nkind = "files"\n'
+    )
+    assert "1 new" in call("--profile", "w", "pipe", "pull", "vendor", "*.csv").stdout
