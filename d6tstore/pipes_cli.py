@@ -51,7 +51,7 @@ def add(name: str, url: str, files: bool, user: bool, **given: Any) -> None:
     values = {
         "url": url,
         **({"kind": "files"} if files else {}),
-        **{k: v for k, v in given.items() if v not in (None, False)},
+        **{k: v for k, v in given.items() if v is not None and v is not False},
     }
     click.echo(f"{name} is defined in {profile_edit.add_pipe(name, values, user)}")
 
