@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from d6tstore.record import Record
@@ -38,35 +38,43 @@ class Forecast(NamedTuple):
         return f"{told}, about {duration(self.seconds)} and {size(self.bytes)}{guess}"
 
 
-def forecast(repository: Repository, pending: Iterable[tuple[Task, Record | None]]) -> Forecast:
-    """What some tasks are expected to take.
+def expected(
+    repository: Repository, pending: Iterable[tuple[Task, Record | None]]
+) -> Iterator[tuple[Task, tuple[float, float] | None]]:
+    """Seconds and bytes that each task is expected to take; None if nothing tells.
 
-    By the earlier result of the task itself; else by the median of its family; else by the mean of the other tasks.
+    By the earlier result of the task itself, else by the median of its family.
 
     Args:
         repository: where earlier records are.
         pending: tasks that would run, each with its record, if there is one.
     """
-    families: dict[str, list[Record]] = {}
-    known: list[tuple[float, float]] = []
-    unknown: list[str] = []
+    families: dict[str, tuple[float, float] | None] = {}
     for task, found in pending:
         if found is not None:
-            known.append((found.seconds, found.bytes))
+            yield task, (found.seconds, found.bytes)
             continue
         if task.family not in families:
-            families[task.family] = repository.family_records(task)
-        records = families[task.family]
-        if records:
-            known.append((statistics.median(r.seconds for r in records), statistics.median(r.bytes for r in records)))
-        else:
-            unknown.append(task.family)
-    number = len(known) + len(unknown)
+            records = repository.family_records(task)
+            median = statistics.median
+            typical = (median(r.seconds for r in records), median(r.bytes for r in records)) if records else None
+            families[task.family] = typical
+        yield task, families[task.family]
+
+
+def forecast(repository: Repository, pending: Iterable[tuple[Task, Record | None]]) -> Forecast:
+    """What some tasks are expected to take: those of which nothing tells as much as the others on average.
+
+    Arguments as for `expected`.
+    """
+    found = list(expected(repository, pending))
+    known = [told for _, told in found if told is not None]
+    unknown = sorted({task.family for task, told in found if told is None})
     if not known:
-        return Forecast(number, guessed=sorted(set(unknown)))
-    each = number / len(known)
+        return Forecast(len(found), guessed=unknown)
+    each = len(found) / len(known)
     seconds, written = (sum(values) * each for values in zip(*known, strict=True))
-    return Forecast(number, seconds, int(written), sorted(set(unknown)))
+    return Forecast(len(found), seconds, int(written), unknown)
 
 
 def duration(seconds: float) -> str:

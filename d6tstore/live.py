@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
-from d6tstore.forecast import duration, forecast, size
+from d6tstore.forecast import duration, expected, size
 from d6tstore.plan import Plan
 from d6tstore.report import Outcome, Watcher
 from d6tstore.task import Task
@@ -29,12 +29,8 @@ class Tally:
 
     def __init__(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
         self.running = running
-        pending = {node.task.id: node for node in plan if node.will_run}
-        self._expected = {
-            id: told.seconds
-            for id, node in pending.items()
-            if (told := forecast(plan.repository, [(node.task, node.record)])).seconds is not None
-        }
+        pending = [(node.task, node.record) for node in plan if node.will_run]
+        self._expected = {task.id: told[0] for task, told in expected(plan.repository, pending) if told is not None}
         self.total = sum(not node.task.aggregates for node in plan)
         self.ran = self.reused = self.failed = self.bytes = 0
         self.saved = 0.0

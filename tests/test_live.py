@@ -169,3 +169,14 @@ def test_both_who_listen_hear_of_transfers(tmp_path):
     meter._begun -= 10
     meter(10, 2)
     assert heard == also and heard[0].objects == 2 and heard[0].left == 0.0
+
+
+def test_records_of_a_family_are_read_once(store, monkeypatch):
+    from d6tstore.repository import Repository
+
+    store.run([Get(n=n) for n in range(3)])
+    read, asked = Repository.family_records, []
+    monkeypatch.setattr(Repository, "family_records", lambda self, task: asked.append(task) or read(self, task))
+    plan = store.plan([Get(n=n) for n in range(10, 60)])
+    assert plan.forecast.tasks == 50 and len(asked) == 1
+    assert Tally(plan, list).left is not None and len(asked) == 2
