@@ -18,10 +18,12 @@ from d6tstore.keys import one_line
 
 _LOG = f"{record.ROOT}log/"
 _KEY = re.compile(re.escape(_LOG) + r"([0-9]{8,18})-[0-9a-f]{16}\.json")
+_ID = re.compile(r"[^/\x00-\x20]{1,200}-[0-9a-f]{16}")  # what a log says is no more trusted than a record
+_WRITE_ID = re.compile(r"([0-9a-f]{16})?")
 _ONLY = "0" * 16  # ends the key where a number is given once
 _LARGEST = 256 << 20  # bytes of an entry
 _DIGITS = 18  # of a number
-_SKEW = datetime.timedelta(days=1)  # that a clock may be ahead of ours
+_SKEW = datetime.timedelta(days=7)  # that a clock may be ahead of ours
 
 
 class Push(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +124,7 @@ def written_ids(pushes: Iterable[Push]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for push in sorted(pushes, key=lambda push: push.number):
         found |= push.pushed | dict.fromkeys(push.removed)
-    return found
+    return {id: write_id for id, write_id in found.items() if _ID.fullmatch(id) and _WRITE_ID.fullmatch(write_id or "")}
 
 
 def until(pushes: Iterable[Push], at: int | str | datetime.date) -> tuple[list[Push], str]:

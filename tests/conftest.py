@@ -48,7 +48,10 @@ def pytest_terminal_summary(terminalreporter, config):
 def no_default_store():
     yield
     context.set_default(None)
-    context.pipes.clear()
+    while context.pipes:
+        remote = context.pipes.popitem()[1]
+        if remote._backend is not None:
+            remote._backend.close()
     while context.named:
         context.named.popitem()[1].close()
 

@@ -28,6 +28,7 @@ class Running:
         (folder / "pg_hba.conf").write_text(HBA)
         for tries in range(5):
             settings = {"hba_file": str(folder / "pg_hba.conf"), "listen_addresses": "127.0.0.1", "fsync": "off"}
+            settings["max_connections"] = "400"  # of many stores at once, in one test after the other
             self.port = settings["port"] = str(free_port())
             self.server = Server(folder / "server", settings)
             try:

@@ -426,7 +426,7 @@ def test_a_project_that_moved(project, tmp_path, monkeypatch, ann, url):
     monkeypatch.chdir(moved)
     store = d6tstore.init(moved / "data")
     assert {item.id: item.action for item in store.pipe().push()}[Number(n=1).id] == "same"
-    assert store.pipe().pull()[Number(n=2).id].action == "new"
+    assert store.pipe().pull(Number(n=2))[Number(n=2).id].action == "new"
     store.run(Number(n=1), force=True)
     assert store.pipe().push()[Number(n=1).id].action == "changed"
     whole(store, d6tstore.Store(store.pipe().there))

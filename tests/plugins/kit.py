@@ -22,7 +22,7 @@ def check(folder, head, broken):
         asked += [f"test_broken_{i}.py::TestBroken::{test}" for test in tests] or [f"test_broken_{i}.py"]
     here = os.path.dirname(__file__)
     done = subprocess.run(
-        [*PYTEST, "-rfE", "--tb=line", "-p", "no:xdist", *asked], capture_output=True, text=True, timeout=240,
+        [*PYTEST, "-rfE", "--tb=line", "-p", "no:xdist", *asked], capture_output=True, text=True, timeout=1_200,
         cwd=folder, env={**os.environ, "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])},
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
