@@ -9,7 +9,7 @@ import click
 from d6tstore import context
 from d6tstore.errors import UsageError
 from d6tstore.locate import PASS, current_store, grids_of, named, tasks_of
-from d6tstore.shell import FAILED
+from d6tstore.shell import FAILED, stdout_for_json
 
 _json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
@@ -30,7 +30,8 @@ def compare(words: tuple[str, ...], sort: str | None, best: str | None, file: st
       d6tstore compare flow:Train --model svm --model ols --sort r2
       d6tstore compare flow:Train flow:Baseline --seed 1 --to results.md
     """
-    tasks = grids_of(words)
+    with stdout_for_json(as_json):
+        tasks = grids_of(words)
     found = current_store().compare(tasks, sort, best)
     if file is not None:
         found.to_file(file)
@@ -75,7 +76,8 @@ def diff(
     """
     from d6tstore import config, differing
 
-    tasks = tasks_of(words)
+    with stdout_for_json(as_json):
+        tasks = tasks_of(words)
     if on and by_position:
         raise UsageError("--on and --by-position exclude each other. Give one.")
     if sum((len(tasks) == 2, version is not None, other_store is not None)) != 1 or len(tasks) > 2:

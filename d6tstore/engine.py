@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from d6tstore import project
 from d6tstore.errors import D6tstoreError, ExternalAbsent
@@ -68,8 +69,7 @@ class Run:
         self._ready = [id for id in reversed(tasks) if not self._waits[id]]
         done: queue.SimpleQueue[Future[Done]] = queue.SimpleQueue()
         started = time.perf_counter()
-        if self.watcher is not None:
-            self.watcher.begin(self.plan, self._running)
+        self._tell("begin", self.plan, self._running)
         try:
             while self._ready or self._active:
                 while self._ready:
@@ -81,8 +81,7 @@ class Run:
         finally:
             for future in self._active:
                 future.cancel()
-            if self.watcher is not None:
-                self.watcher.end()
+            self._tell("end")
         self.report.seconds = time.perf_counter() - started
         self.report.sort(graph.tasks)
         return self.report
@@ -94,8 +93,17 @@ class Run:
 
     def _note(self, outcome: Outcome) -> None:
         self.report.add(outcome)
-        if self.watcher is not None:
-            self.watcher.settled(outcome)
+        self._tell("settled", outcome)
+
+    def _tell(self, what: str, *told: Any) -> None:
+        """Tell who looks at the run. A terminal that is closed, or a full disk, costs the display and no result."""
+        if self.watcher is None:
+            return
+        try:
+            getattr(self.watcher, what)(*told)
+        except Exception:
+            log.exception("what shows the run failed; it goes on without")
+            self.watcher = None
 
     def _start(self, id: str, done: queue.SimpleQueue[Future[Done]]) -> None:
         """All inputs of the task are settled: decide what is to be done, and begin it."""
@@ -156,6 +164,7 @@ class Run:
     def _submit(self, id: str, node: Node, done: queue.SimpleQueue[Future[Done]]) -> None:
         plan = self.plan
         self._started.add(id)
+        self._tell("started")
         job = Job(
             repository=plan.repository,
             task=node.task,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from d6tstore import staleness
+from d6tstore import html, staleness
 from d6tstore.keys import one_line
 from d6tstore.plan import Node, Plan
 from d6tstore.record import Record, nearest
@@ -38,6 +38,9 @@ class Explanation:
         return "\n".join([str(self.node), *(f"  {line}" for line in self.details)])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html.box(html.title(str(self.node)), html.table([], [[detail] for detail in self.details]))
 
 
 def explain(plan: Plan, task: Task) -> Explanation:

@@ -19,7 +19,7 @@ class Forecast(NamedTuple):
 
     Example:
         >>> print(Forecast(3, 95.0, 2_000_000, ["Train"]))
-        3 tasks to run, about 2 min and 2.0 MB (a guess for Train, which never ran)
+        3 tasks to run, about 2 min and 2.0 MB (a guess for Train, of which nothing is known)
     """
 
     tasks: int
@@ -34,7 +34,7 @@ class Forecast(NamedTuple):
         if self.seconds is None or self.bytes is None:
             return f"{told}; no earlier run tells how long"
         named = ", ".join(self.guessed[:3]) + (", ..." if len(self.guessed) > 3 else "")
-        guess = f" (a guess for {named}, which never ran)" if self.guessed else ""
+        guess = f" (a guess for {named}, of which nothing is known)" if self.guessed else ""
         return f"{told}, about {duration(self.seconds)} and {size(self.bytes)}{guess}"
 
 

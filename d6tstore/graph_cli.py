@@ -7,6 +7,7 @@ import sys
 import click
 
 from d6tstore.locate import PASS, current_store, named, tasks_of
+from d6tstore.shell import stdout_for_json
 
 
 @click.command(context_settings=PASS)
@@ -19,8 +20,9 @@ def graph(words: tuple[str, ...], file: str | None) -> None:
     Example:
       d6tstore graph flow:Train --model svm -o flow.svg
     """
-    tasks = tasks_of(words)
-    picture = current_store().graph(tasks)
+    with stdout_for_json(file is None):  # what the user's module prints is no Mermaid
+        tasks = tasks_of(words)
+        picture = current_store().graph(tasks)
     if file is None:
         click.echo(picture.mermaid)
         return

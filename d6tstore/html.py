@@ -89,6 +89,6 @@ def described(label: str, note: str, values: Mapping[str, Any]) -> str:
 def bar(done: int, total: int, label: str, running: Iterable[str]) -> str:
     """How far something is."""
     width = 100 if not total else round(100 * done / total)
-    named = "".join(f"<div>▶ {code(name)}</div>" for name in running)
+    named = "".join(f"<div>{code(name)}</div>" for name in running)
     progress = f'<span class="bar" role="progressbar" aria-valuenow="{width}"><i style="width:{width}%"></i></span>'
     return box(f"<div>{progress} {text(label)}</div>{named}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 import sys
 import threading
 import time
@@ -30,10 +32,13 @@ class Tally:
     def __init__(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
         self.running = running
         pending = [(node.task, node.record) for node in plan if node.will_run]
-        self._expected = {task.id: told[0] for task, told in expected(plan.repository, pending) if told is not None}
+        told = [(task.id, found) for task, found in expected(plan.repository, pending)]
+        known = [found[0] for _, found in told if found is not None]
+        mean = sum(known) / len(known) if known else 0.0  # for those of which nothing is known, as in a forecast
+        self._expected = {id: mean if found is None else found[0] for id, found in told} if known else {}
+        self._since: dict[str, float] = {}  # when each running task was first seen
         self.total = sum(not node.task.aggregates for node in plan)
         self.ran = self.reused = self.failed = self.bytes = 0
-        self.saved = 0.0
         self.transfers: dict[str, Transfer] = {}
         self._begun = time.monotonic()
         self._spent = 0.0
@@ -51,19 +56,39 @@ class Tally:
             self.bytes += outcome.record.bytes if outcome.record else 0
         elif outcome.action in ("reused", "restored"):
             self.reused += 1
-            self.saved += outcome.record.seconds if outcome.record else 0.0
         else:
             self.failed += 1
         self._expected.pop(outcome.task.id, None)
+
+    def moved(self, transfer: Transfer) -> None:
+        """Note how far a transfer is."""
+        self.transfers[transfer.key] = transfer
+        if transfer.done >= transfer.total:
+            self.transfers.pop(transfer.key, None)
 
     @property
     def left(self) -> float | None:
         """Seconds that are left, if earlier runs tell; several at once take as much less as they did so far."""
         if not self._expected:
             return None
-        elapsed = time.monotonic() - self._begun
+        now = time.monotonic()
+        under_way = sum(
+            min(now - self._since.setdefault(task.id, now), self._expected.get(task.id, 0.0)) for task in self.running()
+        )
+        elapsed = now - self._begun
         at_once = max(1.0, self._spent / elapsed) if self._spent and elapsed else 1.0
-        return sum(self._expected.values()) / at_once
+        return (sum(self._expected.values()) - under_way) / at_once
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What runs and what travels, each with the name of its colour."""
+        named = list(self.running())
+        found = [("yellow", f"▶ {_cut(repr(task))}") for task in named[:_NAMED]]
+        found += [("none", f"and {len(named) - _NAMED} more")] if len(named) > _NAMED else []
+        for transfer in list(self.transfers.values()):
+            arrow = "↑" if transfer.direction == "up" else "↓"
+            done = f"{size(transfer.done)} of {size(transfer.total)}, {size(transfer.rate)}/s"
+            found.append(("cyan", f"{arrow} {_cut(transfer.key)} {done}"))
+        return found
 
     def __str__(self) -> str:
         parts = [f"{self.done} of {self.total} tasks"]
@@ -94,6 +119,9 @@ class Lines:
         line = f"[{self._tally.done}/{self._tally.total}] {outcome.action} {outcome.task!r}{took}{why}"
         print(line, file=self._stream or sys.stderr, flush=True)
 
+    def started(self) -> None:
+        """Nothing: a line is for what ended."""
+
     def moved(self, transfer: Transfer) -> None:
         """Nothing: a log is no place for it."""
 
@@ -102,7 +130,10 @@ class Lines:
 
 
 class Terminal:
-    """A bar at the lower end of a terminal, with what runs and what travels; it goes when the run ends."""
+    """A bar at the lower end of a terminal, with what runs and what travels; it goes when the run ends.
+
+    What tasks print and log meanwhile stands above it.
+    """
 
     def begin(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
         """See `Watcher`."""
@@ -110,11 +141,22 @@ class Terminal:
         from rich.live import Live
 
         self._tally = Tally(plan, running)
+        out, err = sys.stdout, sys.stderr
         self._live = Live(
-            console=Console(stderr=True, highlight=False), get_renderable=self._shown, transient=True,
-            refresh_per_second=1 / _PAUSE,
+            console=Console(stderr=True, highlight=False, soft_wrap=True), get_renderable=self._shown, transient=True,
+            refresh_per_second=1 / _PAUSE, redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         )  # fmt: skip
         self._live.start()
+        # Handlers of logging keep the stream that they were made with, and would write into the bar.
+        loggers = [logging.root, *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+        found = [handler for logger in loggers for handler in logger.handlers]
+        streams = [(handler, handler.stream) for handler in found if isinstance(handler, logging.StreamHandler)]
+        self._handlers = [(handler, stream) for handler, stream in streams if stream is out or stream is err]
+        for handler, stream in self._handlers:
+            handler.setStream(sys.stdout if stream is out else sys.stderr)
+
+    def started(self) -> None:
+        """It is drawn anew all the time."""
 
     def settled(self, outcome: Outcome) -> None:
         """See `Watcher`."""
@@ -122,12 +164,12 @@ class Terminal:
 
     def moved(self, transfer: Transfer) -> None:
         """See `Watcher`."""
-        self._tally.transfers[transfer.key] = transfer
-        if transfer.done >= transfer.total:
-            self._tally.transfers.pop(transfer.key, None)
+        self._tally.moved(transfer)
 
     def end(self) -> None:
         """See `Watcher`."""
+        for handler, stream in self._handlers:
+            handler.setStream(stream)
         self._live.stop()
 
     def _shown(self) -> RenderableType:
@@ -138,25 +180,20 @@ class Terminal:
 
         tally, head = self._tally, Table.grid(padding=(0, 1))
         head.add_row(ProgressBar(tally.total or 1, tally.done, width=30), Text(str(tally)))
-        lines: list[RenderableType] = [head]
-        named = list(tally.running())
-        lines += [Text(f"  ▶ {_cut(repr(task))}", style="yellow", no_wrap=True) for task in named[:_NAMED]]
-        if len(named) > _NAMED:
-            lines.append(Text(f"  and {len(named) - _NAMED} more"))
-        for transfer in list(tally.transfers.values()):
-            arrow = "↑" if transfer.direction == "up" else "↓"
-            done = f"{size(transfer.done)} of {size(transfer.total)}, {size(transfer.rate)}/s"
-            lines.append(Text(f"  {arrow} {_cut(transfer.key)} {done}", style="cyan", no_wrap=True))
-        return Group(*lines)
+        return Group(head, *(Text(f"  {line}", style=style, no_wrap=True) for style, line in tally.lines()))
 
 
 class Notebook:
-    """A bar below the cell of a notebook, drawn anew as tasks end."""
+    """A bar below the cell of a notebook, drawn anew as tasks begin and end, and while something travels."""
 
     def begin(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
         """See `Watcher`."""
         self._tally, self._drawn, self._lock = Tally(plan, running), 0.0, threading.Lock()
         self._handle: Any = _ipython().display(self._shown(), display_id=True)
+
+    def started(self) -> None:
+        """See `Watcher`."""
+        self._draw(force=False)
 
     def settled(self, outcome: Outcome) -> None:
         """See `Watcher`."""
@@ -165,6 +202,7 @@ class Notebook:
 
     def moved(self, transfer: Transfer) -> None:
         """See `Watcher`."""
+        self._tally.moved(transfer)
         self._draw(force=False)
 
     def end(self) -> None:
@@ -181,22 +219,23 @@ class Notebook:
     def _shown(self) -> Any:
         from d6tstore.html import bar
 
-        named = [repr(task) for task in list(self._tally.running())[:_NAMED]]
-        return _ipython().HTML(bar(self._tally.done, self._tally.total, str(self._tally), named))
+        lines = [line for _, line in self._tally.lines()]
+        return _ipython().HTML(bar(self._tally.done, self._tally.total, str(self._tally), lines))
 
 
-def watcher(progress: bool | None) -> Watcher | None:
+def watcher(progress: bool | None, elsewhere: bool = False) -> Watcher | None:
     """Who looks at a run that begins now.
 
     Args:
         progress: True shows it wherever we are; False does not; None shows it to a person: in a terminal or notebook.
+        elsewhere: tasks run in other processes, whose prints would be lost in a bar.
     """
     if progress is False:
         return None
     if _in_notebook():
         return Notebook()
-    if sys.stderr is not None and sys.stderr.isatty():
-        return Terminal()
+    if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return Lines() if elsewhere else Terminal()
     return Lines() if progress else None
 
 

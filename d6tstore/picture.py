@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from d6tstore import tables
 from d6tstore.errors import PluginError, UsageError
 from d6tstore.plan import Node, Plan, State
 
@@ -112,11 +112,12 @@ class Picture:
             color="#888888", fontcolor="#888888", arrowsize="0.7", fontname="Helvetica", fontsize="9"
         )
         for name, node in self._nodes.items():
-            label = "\n".join(node.lines).replace("\\", "\\\\")
+            label = "\n".join(node.lines).replace("&", "&amp;").replace("\\", "\\\\")  # Graphviz decodes both
             style = f"filled,rounded,{node.look.style}"
             graph.add_node(
-                name, label=label, tooltip=node.lines[0], fillcolor=node.look.fill, color=node.look.line, style=style,
-                penwidth="2" if node.look.style == "bold" else "1.3", **{"class": node.look.name},
+                name, label=label, tooltip=node.lines[0].replace("&", "&amp;"), fillcolor=node.look.fill,
+                color=node.look.line, style=style, penwidth="2" if node.look.style == "bold" else "1.3",
+                **{"class": node.look.name},
             )  # fmt: skip
         for (one, other), number in self._edges.items():
             graph.add_edge(one, other, label=f"{number}" if number > 1 else "")
@@ -128,17 +129,14 @@ class Picture:
         """Write the picture: SVG or Mermaid, by the ending `.svg` or `.mmd`. All or nothing.
 
         Raises:
-            UsageError: another ending.
+            UsageError: another ending, or it cannot be written there.
             PluginError: as `svg`.
         """
         path = Path(path)
         if path.suffix not in (".svg", ".mmd"):
             raise UsageError(f"{path.name!r} is neither .svg nor .mmd (Mermaid). Choose one of these endings.")
         text = self.svg if path.suffix == ".svg" else self.mermaid
-        handle, name = tempfile.mkstemp(prefix=".d6tstore-", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(f"{text}\n")
-        return Path(name).replace(path)
+        return tables.write(path, lambda file: file.write_text(f"{text}\n", encoding="utf-8"))
 
     def _repr_svg_(self) -> str:
         return self.svg

@@ -40,6 +40,9 @@ class Watcher(Protocol):
     def begin(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
         """A run begins; `running` tells at any time which tasks are being computed."""
 
+    def started(self) -> None:
+        """Another task is being computed."""
+
     def settled(self, outcome: Outcome) -> None:
         """A task came to its end: it ran, was reused, failed, ..."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +119,7 @@ class Store(Resets):
             report, again = Report(), True
             store = self.naming({}, context.pipes)  # a worker process did not open them
             while again:
-                watcher = live.watcher(progress)
+                watcher = live.watcher(progress, isinstance(executor, ProcessPoolExecutor))
                 current = Run(store._watched(watcher).plan(tasks, force), executor, watcher)
                 report.merge(current.run())
                 again, force = current.again, None

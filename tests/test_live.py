@@ -94,7 +94,7 @@ def test_a_forecast(store):
     store.run(Get())
     told = store.plan(Both()).forecast
     assert told.tasks == 2 and told.guessed == ["Both"] and told.bytes > 0
-    assert "a guess for Both, which never ran" in str(told)
+    assert "a guess for Both, of which nothing is known" in str(told)
     store.run(Both())
     assert str(store.plan(Both()).forecast) == "nothing to run"
     assert store.plan(Both(), force=True).forecast.guessed == []
@@ -180,3 +180,107 @@ def test_records_of_a_family_are_read_once(store, monkeypatch):
     plan = store.plan([Get(n=n) for n in range(10, 60)])
     assert plan.forecast.tasks == 50 and len(asked) == 1
     assert Tally(plan, list).left is not None and len(asked) == 2
+
+
+def test_a_display_that_breaks_costs_no_result(project, caplog):
+    class Broken(Lines):
+        def settled(self, outcome):
+            raise BrokenPipeError
+
+    store = d6tstore.open("./data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "watcher", lambda progress, elsewhere=False: Broken())
+        assert len(store.run([Both()]).ran) == 3
+    assert caplog.text.count("what shows the run failed") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_full_disk_behind_stderr(project):
+    (project / "script.py").write_text(textwrap.dedent(SCRIPT).replace("workers=2", "progress=True"))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "script.py"], stdout=subprocess.PIPE, stderr=full, text=True)
+    assert done.returncode == 0 and done.stdout.endswith("ended\n")
+
+
+def test_what_is_left_counts_down_and_knows_of_all(store, monkeypatch):
+    from msgspec.structs import replace
+
+    store.run(Get())
+    record = store.history(Get())[0]
+    store.repository.default.publish(replace(record, seconds=100.0))
+    plan = store.plan([Get(), Both()], force=Get())
+    running = []
+    tally = Tally(plan, lambda: running)
+    assert tally.left == pytest.approx(300.0)  # two of which nothing is known count as the others do
+    clock = [0.0]
+    monkeypatch.setattr(live.time, "monotonic", lambda: clock[0])
+    running.append(Get())
+    assert tally.left == pytest.approx(300.0)
+    clock[0] = 40.0
+    assert tally.left == pytest.approx(260.0)
+    clock[0] = 400.0
+    assert tally.left == pytest.approx(200.0)
+
+
+def test_transfers_are_lines_of_their_own(store):
+    tally = Tally(store.plan(Get()), list)
+    tally.moved(Transfer("up", "A/data.pkl", 50_000_000, 100_000_000, 5.0))
+    assert tally.lines() == [("cyan", "↑ A/data.pkl 50.0 MB of 100.0 MB, 10.0 MB/s")]
+    tally.moved(Transfer("up", "A/data.pkl", 100, 100, 5.0))
+    assert tally.lines() == []
+
+
+LOGGING = """
+import logging, sys, threading
+import d6tstore
+
+logging.basicConfig(level=logging.WARNING)
+
+class Slow(d6tstore.tasks.TaskJson):
+    n: int = 0
+
+    def run(self):
+        threading.Event().wait(0.4)
+        logging.getLogger("mine").warning("epoch %s", self.n)
+        print("printed", self.n)
+        self.save(0)
+
+d6tstore.open("./data").run([Slow(n=n) for n in range(3)])
+logging.getLogger("mine").warning("after")
+"""
+
+
+def in_terminal(script, **options):
+    """What is on a terminal of a script; its stdout may go elsewhere."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, script], stdin=theirs, stderr=theirs, close_fds=True,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}, **{"stdout": theirs, **options},
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(ours, 4096)
+        except OSError:  # the other side has closed
+            break
+        seen += chunk
+    os.close(ours)
+    assert process.wait() == 0, seen
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+
+
+def test_what_tasks_log_stands_above_the_bar(project):
+    (project / "script.py").write_text(LOGGING)
+    lines = [line.strip() for line in in_terminal("script.py").replace("\r", "\n").splitlines()]
+    for n in range(3):
+        assert f"WARNING:mine:epoch {n}" in lines and f"printed {n}" in lines
+    assert "WARNING:mine:after" in lines
+
+
+def test_what_tasks_print_goes_where_stdout_goes(project):
+    (project / "script.py").write_text(LOGGING)
+    with open("out.txt", "w") as file:
+        seen = in_terminal("script.py", stdout=file)
+    assert (project / "out.txt").read_text() == "printed 0\nprinted 1\nprinted 2\n" and "printed" not in seen

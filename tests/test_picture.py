@@ -26,7 +26,7 @@ class Outside(d6tstore.tasks.TaskJson):
 
 
 class Train(d6tstore.tasks.TaskJson):
-    text: str = "<b> \"x\" 'y' \\n & é } ] --> end"
+    text: str = "&amp; <b> \"x\" 'y' \\n & é } ] --> end"
     many: int = 1
 
     def requires(self):
@@ -51,7 +51,7 @@ def test_a_few_tasks(store):
     texts, edges, classes = drawn(picture)
     assert texts["n0"] == ["Get", "year=2024", "✓ COMPLETE"] and texts["n1"] == ["Outside", "✗ EXTERNAL, absent"]
     assert texts["n2"][0] == "Train" and texts["n2"][-1] == "▶ PENDING"
-    assert "<b>" in texts["n2"][1] and "é" in texts["n2"][1] and "&" in texts["n2"][1]
+    assert "&amp; <b>" in texts["n2"][1] and "é" in texts["n2"][1] and "&" in texts["n2"][1]
     assert sorted(edges) == ["n0->n2", "n1->n2"] and classes == {"node complete", "node absent", "node pending"}
     assert "http" not in picture.svg.replace("http://www.w3.org", "") and "<script" not in picture.svg
 
@@ -61,7 +61,7 @@ def test_mermaid(store):
     lines = store.graph(Train()).mermaid.splitlines()
     assert lines[0] == "flowchart TB" and lines[1] == '  n0["Get<br/>year=2024<br/>✓ COMPLETE"]:::complete'
     label = re.fullmatch(r'  n2\["(.*)"\]:::pending', lines[3])[1]
-    assert not re.search(r'["<>]', label.replace("<br/>", "")) and "--#62; end" in label
+    assert not re.search(r'["<>]', label.replace("<br/>", "")) and "#38;amp#59; #60;b#62;" in label
     assert "  n0 --> n2" in lines and "  n1 --> n2" in lines and lines[-1].startswith("  classDef ")
 
 
@@ -84,7 +84,12 @@ def test_a_file(store, tmp_path):
     assert picture.save(str(tmp_path / "flow.mmd")).read_text() == f"{picture.mermaid}\n"
     with pytest.raises(UsageError, match=r"'flow.png' is neither .svg nor .mmd"):
         picture.save(tmp_path / "flow.png")
-    assert sorted(file.name for file in tmp_path.glob("*flow*")) == ["flow.mmd", "flow.svg"]
+    with pytest.raises(UsageError, match="cannot be written"):
+        picture.save(tmp_path / "nowhere" / "flow.svg")
+    assert sorted(file.name for file in tmp_path.iterdir() if "flow" in file.name or file.name[0] == ".") == [
+        "flow.mmd", "flow.svg",
+    ]  # fmt: skip
+    assert (tmp_path / "flow.svg").stat().st_mode & 0o044
     assert picture._repr_svg_() == picture.svg
 
 
