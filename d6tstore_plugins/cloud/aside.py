@@ -63,7 +63,7 @@ class Aside:
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            weakref.finalize(self, _stop, self._loop)
+            self._ends = weakref.finalize(self, _stop, self._loop)
             threading.Thread(target=_run, args=[self._loop], name=self._name, daemon=True).start()
         return self._loop
 
@@ -71,7 +71,7 @@ class Aside:
         """End the thread once nothing runs in it; the next use begins another."""
         with self._lock:
             loop, self._loop = self._loop, None
-        if loop is not None:
+        if loop is not None and self._ends.detach():  # once: a loop that ends takes nothing more
             _stop(loop)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -63,7 +64,7 @@ class RustClient:
             config=config,
             client_options=options,
             retry_config=retry,
-            credential_provider=None if address.anonymous else self._keys,
+            credential_provider=None if address.anonymous else _weak(self._keys),
         )
 
     def _keys(self) -> Any:
@@ -215,6 +216,18 @@ class RustClient:
     def close(self) -> None:
         """Stop its thread."""
         self._aside.close()
+
+
+def _weak(method: Callable[[], Any]) -> Callable[[], Any]:
+    """The method, which keeps its object no longer than others do: what Rust holds no collector sees."""
+    held = weakref.WeakMethod(method)
+
+    def call() -> Any:
+        found = held()
+        assert found is not None  # who asks for an object holds its client
+        return found()
+
+    return call
 
 
 def _entry(found: Any) -> Entry:
