@@ -153,7 +153,7 @@ def _repair(here: Repository, there: Repository, pair: Pair, kept: Record, names
     sent = route.carry(mine, lambda output: False, names)
     outputs = {**kept.outputs, **{name: sent.outputs[name] for name in names}}
     if outputs != kept.outputs:
-        publish(there.default, record_with(kept, outputs), kept, there.keep_versions)
+        publish(there.default, replace(kept, outputs=outputs), kept, there.keep_versions)
 
 
 def _repair_record(here: Repository, there: Repository, pair: Pair) -> None:
@@ -165,10 +165,3 @@ def _repair_record(here: Repository, there: Repository, pair: Pair) -> None:
         raise RecordError(f"record {pair.there.key!r} is too large, or of a newer d6tstore.")
     route = Route(pair.here.backend, here.namespace, there.default, there.namespace)
     replace_damaged(there.default, route.carry(mine, lambda output: False), theirs)
-
-
-def record_with(kept: Record, outputs: dict[str, record.Output]) -> Record:
-    """The same result with its outputs stored otherwise."""
-    from msgspec.structs import replace
-
-    return replace(kept, outputs=outputs)

@@ -125,13 +125,13 @@ print("ended")
 """
 
 
-def test_a_bar_in_a_terminal(project):
+def in_terminal(script, **options):
+    """What a script writes to a terminal, all codes included; its stdout may go elsewhere."""
     pty = pytest.importorskip("pty")
-    (project / "script.py").write_text(textwrap.dedent(SCRIPT))
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "script.py"], stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
+        [sys.executable, script], stdin=theirs, stderr=theirs, close_fds=True,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}, **{"stdout": theirs, **options},
     )  # fmt: skip
     os.close(theirs)
     seen = b""
@@ -142,11 +142,22 @@ def test_a_bar_in_a_terminal(project):
             break
         seen += chunk
     os.close(ours)
-    assert process.wait() == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert process.wait() == 0, seen
+    return seen.decode()
+
+
+def text_of(seen):
+    """Without the codes."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
+
+
+def test_a_bar_in_a_terminal(project):
+    (project / "script.py").write_text(textwrap.dedent(SCRIPT))
+    seen = in_terminal("script.py")
+    text = text_of(seen)
     assert "of 3 tasks" in text and "▶ Slow(n=0)" in text and "▶ Slow(n=1)" in text
     assert [f"printed {n}" in text for n in range(3)] == [True] * 3
-    assert text.rstrip().endswith("ended") and seen.decode().count("\x1b[?25h") == seen.decode().count("\x1b[?25l")
+    assert text.rstrip().endswith("ended") and seen.count("\x1b[?25h") == seen.count("\x1b[?25l")
 
 
 def test_transfers_are_shown(store):
@@ -250,30 +261,9 @@ logging.getLogger("mine").warning("after")
 """
 
 
-def in_terminal(script, **options):
-    """What is on a terminal of a script; its stdout may go elsewhere."""
-    pty = pytest.importorskip("pty")
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, script], stdin=theirs, stderr=theirs, close_fds=True,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}, **{"stdout": theirs, **options},
-    )  # fmt: skip
-    os.close(theirs)
-    seen = b""
-    while True:
-        try:
-            chunk = os.read(ours, 4096)
-        except OSError:  # the other side has closed
-            break
-        seen += chunk
-    os.close(ours)
-    assert process.wait() == 0, seen
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
-
-
 def test_what_tasks_log_stands_above_the_bar(project):
     (project / "script.py").write_text(LOGGING)
-    lines = [line.strip() for line in in_terminal("script.py").replace("\r", "\n").splitlines()]
+    lines = [line.strip() for line in text_of(in_terminal("script.py")).replace("\r", "\n").splitlines()]
     for n in range(3):
         assert f"WARNING:mine:epoch {n}" in lines and f"printed {n}" in lines
     assert "WARNING:mine:after" in lines
@@ -282,5 +272,5 @@ def test_what_tasks_log_stands_above_the_bar(project):
 def test_what_tasks_print_goes_where_stdout_goes(project):
     (project / "script.py").write_text(LOGGING)
     with open("out.txt", "w") as file:
-        seen = in_terminal("script.py", stdout=file)
+        seen = text_of(in_terminal("script.py", stdout=file))
     assert (project / "out.txt").read_text() == "printed 0\nprinted 1\nprinted 2\n" and "printed" not in seen
