@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from d6tstore.errors import UsageError
-from d6tstore.keys import one_line
 from d6tstore.locate import PASS, current_store, named, tasks_of
 from d6tstore.shell import as_json_option, columns, echo_json, stdout_for_json
+from d6tstore.tables import one_line
 
 if TYPE_CHECKING:
     from d6tstore.presenting import Wanted
@@ -54,9 +54,11 @@ def ls(family: str | None, limit: int | None, as_json: bool) -> None:
     head = ("PARAMETERS", "TIME", "BY", "SECONDS", "ROWS", "BYTES", "METRICS")
     table = [
         (
-            _cut(listing.shown_parameters(each)) or "-", one_line(each.time[:19]), one_line(each.author) or "-",
+            one_line(listing.shown_parameters(each), _WIDE) or "-",
+            one_line(each.time[:19]),
+            one_line(each.author) or "-",
             f"{each.seconds:.3g}", "-" if each.rows is None else f"{each.rows:,}", f"{each.bytes:,}",
-            _cut(one_line(", ".join(f"{name}={_short(value)}" for name, value in each.metrics.items()))),
+            one_line(", ".join(f"{name}={_short(value)}" for name, value in each.metrics.items()), _WIDE),
         )
         for each in records
     ]  # fmt: skip
@@ -65,10 +67,6 @@ def ls(family: str | None, limit: int | None, as_json: bool) -> None:
 
 def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDE else f"{text[: _WIDE - 3]}..."
 
 
 @click.command(context_settings=PASS)

@@ -11,11 +11,12 @@ from typing import NamedTuple
 from d6tstore import record
 from d6tstore.backend import Backend, Entry
 from d6tstore.errors import Changed, RecordError
-from d6tstore.keys import one_line, plain_id, suspicion
+from d6tstore.keys import plain_id, suspicion
 from d6tstore.maintenance import record_entries
 from d6tstore.record import Record
 from d6tstore.repository import Repository
 from d6tstore.synced import Point
+from d6tstore.tables import one_line
 
 _LARGEST = 16 << 20  # bytes of a record
 

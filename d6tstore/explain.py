@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from d6tstore import html, staleness
-from d6tstore.keys import one_line
 from d6tstore.plan import Node, Plan
 from d6tstore.record import Record, nearest
+from d6tstore.tables import one_line
 from d6tstore.task import Task
 
 if TYPE_CHECKING:

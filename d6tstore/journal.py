@@ -14,7 +14,7 @@ from d6tstore import project, record
 from d6tstore.backend import Backend
 from d6tstore.claiming import claimed
 from d6tstore.errors import Changed, Unsupported, UsageError
-from d6tstore.keys import one_line
+from d6tstore.tables import one_line
 
 _LOG = f"{record.ROOT}log/"
 _KEY = re.compile(re.escape(_LOG) + r"([0-9]{8,18})-[0-9a-f]{16}\.json")

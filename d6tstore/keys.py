@@ -66,8 +66,3 @@ def suspicion(key: str, found: Record, namespace: str) -> str:
         if output.table and (output.bytes or output.checksum or output.schema is None):
             return f"object {output.key!r} is a table and bytes, or has no schema"
     return ""
-
-
-def one_line(text: str) -> str:
-    """A text of somebody else's for a terminal: without line ends and control characters, which could steer it."""
-    return "".join(c if c.isprintable() else " " for c in text)

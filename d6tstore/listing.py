@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from d6tstore import record
 from d6tstore.backend import Backend
 from d6tstore.errors import RecordError, UsageError
-from d6tstore.keys import one_line, plain_family
+from d6tstore.keys import plain_family
 from d6tstore.maintenance import record_entries
 from d6tstore.record import Record
 from d6tstore.repository import Repository
+from d6tstore.tables import one_line
 
 
 class Family(NamedTuple):

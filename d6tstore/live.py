@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from d6tstore.forecast import duration, expected, size
 from d6tstore.plan import Plan
 from d6tstore.report import Outcome, Watcher
+from d6tstore.tables import one_line
 from d6tstore.task import Task
 
 if TYPE_CHECKING:
@@ -82,12 +83,12 @@ class Tally:
     def lines(self) -> list[tuple[str, str]]:
         """What runs and what travels, each with the name of its colour."""
         named = list(self.running())
-        found = [("yellow", f"▶ {_cut(repr(task))}") for task in named[:_NAMED]]
+        found = [("yellow", f"▶ {one_line(repr(task), _WIDEST)}") for task in named[:_NAMED]]
         found += [("none", f"and {len(named) - _NAMED} more")] if len(named) > _NAMED else []
         for transfer in list(self.transfers.values()):
             arrow = "↑" if transfer.direction == "up" else "↓"
             done = f"{size(transfer.done)} of {size(transfer.total)}, {size(transfer.rate)}/s"
-            found.append(("cyan", f"{arrow} {_cut(transfer.key)} {done}"))
+            found.append(("cyan", f"{arrow} {one_line(transfer.key, _WIDEST)} {done}"))
         return found
 
     def __str__(self) -> str:
@@ -248,7 +249,3 @@ def _in_notebook() -> bool:
     shell = sys.modules.get("IPython")
     found = shell.get_ipython() if shell is not None else None
     return found is not None and hasattr(found, "kernel")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."

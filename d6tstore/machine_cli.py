@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from d6tstore.errors import D6tstoreError
-from d6tstore.keys import one_line
 from d6tstore.locate import current_store
 from d6tstore.shell import FAILED, Failure, as_json_option, columns, echo_json
+from d6tstore.tables import one_line
 
 if TYPE_CHECKING:
     from d6tstore.doctor import Check

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from d6tstore import tables
 from d6tstore.errors import PluginError, UsageError
 from d6tstore.plan import Node, Plan, State
+from d6tstore.tables import one_line
 
 FOLDED = 60
 """Tasks beyond which those of one family become one node."""
@@ -147,7 +148,7 @@ class Picture:
 
 def _task(node: Node) -> _Shown:
     name = type(node.task).__name__
-    parameters = [_cut(f"{key}={value!r}") for key, value in node.task.parameters.items()]
+    parameters = [one_line(f"{key}={value!r}", _WIDEST) for key, value in node.task.parameters.items()]
     if len(parameters) > _MOST:
         parameters = [*parameters[: _MOST - 1], f"... {len(parameters)} in all"]
     look = _LOOKS[node.state]
@@ -160,10 +161,6 @@ def _family(nodes: list[Node]) -> _Shown:
     told = [f"{_LOOKS[state].sign} {counts[state]:,} {state}" for state in dict.fromkeys(states)]
     name = type(nodes[0].task).__name__
     return _Shown([f"{len(nodes):,} {name}" if len(nodes) > 1 else name, *told], _LOOKS[states[0]])
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
 
 
 def _escaped(text: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from d6tstore import content, context, files
 from d6tstore.fingerprint import Fingerprint, changed, fingerprint
-from d6tstore.keys import one_line
 from d6tstore.record import Record
 from d6tstore.registry import format_name
 from d6tstore.repository import Repository
+from d6tstore.tables import one_line
 from d6tstore.task import Task, pipe_of
 
 

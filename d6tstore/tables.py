@@ -25,7 +25,11 @@ def plain(value: Any, widest: int | None = _WIDEST) -> str:
     """
     if value is None:
         return ""
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return one_line(f"{value:.6g}" if isinstance(value, float) else str(value), widest)
+
+
+def one_line(text: str, widest: int | None = None) -> str:
+    """A text, perhaps of somebody else's, for a terminal: without what could steer it, no longer than `widest`."""
     text = "".join(c if c.isprintable() else " " for c in text)
     return text if widest is None or len(text) <= widest else f"{text[: widest - 3]}..."
 

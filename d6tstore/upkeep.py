@@ -10,9 +10,9 @@ import click
 
 from d6tstore.errors import UsageError
 from d6tstore.inspection import lines, shown
-from d6tstore.keys import one_line
 from d6tstore.locate import PASS, current_store, named, task_class, tasks_of
 from d6tstore.shell import FAILED, Failure, as_json_option, echo_json, stdout_for_json
+from d6tstore.tables import one_line
 
 if TYPE_CHECKING:
     from d6tstore.store import Store
