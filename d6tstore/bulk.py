@@ -73,9 +73,8 @@ def create(backend: Backend, records: Mapping[str, Record]) -> dict[str, str]:
     Raises:
         BackendError: the place fails. Some may be there.
     """
-    if type(backend).compare_and_swap is not Backend.compare_and_swap:
-        with contextlib.suppress(Unsupported):
-            made = backend.create_many({new.key: record.encode(new) for new in records.values()})
-            return {name: made[new.key] for name, new in records.items() if new.key in made}
+    with contextlib.suppress(Unsupported):
+        made = backend.create_many({new.key: record.encode(new) for new in records.values()})
+        return {name: made[new.key] for name, new in records.items() if new.key in made}
     info = record.claimant()
     return {name: "" for name, new in records.items() if publishing.create(backend, new, info)}

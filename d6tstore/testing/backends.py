@@ -13,6 +13,7 @@ from d6tstore.backend import Backend
 from d6tstore.errors import InvalidKey, NotFound
 from d6tstore.testing.flow import FlowTests
 from d6tstore.testing.sharing import SharingTests
+from d6tstore.testing.swapping import SwappingTests
 
 KEYS = (
     "plain", "a/b/c/d/e", "spaces in/a name", "ünï/cödé", "emoji/😀.bin", "per%cent/%2e%2e/%00", "hash#tag/#",
@@ -29,7 +30,7 @@ ILLEGAL = (
 """Keys that each backend must refuse."""
 
 
-class BackendTests(SharingTests, FlowTests):
+class BackendTests(SharingTests, SwappingTests, FlowTests):
     """Subclass it in a test file and define the fixture `backend`; see `d6tstore.testing`."""
 
     @pytest.fixture
