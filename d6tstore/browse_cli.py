@@ -10,7 +10,7 @@ import click
 
 from d6tstore.errors import UsageError
 from d6tstore.locate import PASS, current_store, named, tasks_of
-from d6tstore.shell import as_json_option, columns, echo_json, stdout_for_json
+from d6tstore.shell import as_json_option, columns, echo_json, stdout_for_json, written
 from d6tstore.tables import one_line
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ _WIDE = 60  # characters of parameters or metrics in a line
 @click.option("-n", "limit", metavar="N", type=click.IntRange(1), help="Only the newest N results.")
 @as_json_option
 def ls(family: str | None, limit: int | None, as_json: bool) -> None:
-    """List what the store holds: its families; with FAMILY, the results of that class, the newest first.
+    """List what the store holds.
+
+    Its families; with FAMILY, the results of that class, the newest first.
 
     \b
     Examples:
@@ -46,8 +48,11 @@ def ls(family: str | None, limit: int | None, as_json: bool) -> None:
             columns([("FAMILY", "RESULTS", "BYTES", "NEWEST"), *rows])
         else:
             click.echo(f"{repository.default.url} has no results")
+        _warn(sum(each.damaged for each in found))
         return
-    records = listing.results(repository, family.rpartition(":")[2])[:limit]  # flow:Train is understood too
+    records, damaged = listing.results(repository, family.rpartition(":")[2])  # flow:Train is understood too
+    records = records[:limit]
+    _warn(damaged)
     if as_json:
         echo_json([listing.as_dict(each) for each in records])
         return
@@ -65,6 +70,12 @@ def ls(family: str | None, limit: int | None, as_json: bool) -> None:
     columns([head, *table])
 
 
+def _warn(damaged: int) -> None:
+    if damaged:
+        said = "record is damaged and not" if damaged == 1 else "records are damaged and not"
+        click.echo(f"{damaged:,} {said} listed: d6tstore verify names them", err=True)
+
+
 def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
@@ -73,7 +84,9 @@ def _short(value: Any) -> str:
 @named
 @as_json_option
 def log(words: tuple[str, ...], as_json: bool) -> None:
-    """Show the versions of a result: when, who, where, with which content; and edits that were accepted.
+    """Show the versions of a result.
+
+    When, who, where, with which content; and edits that were accepted.
 
     Any of them is loaded by its write id: d6tstore load --version, or task.output().load(version="...").
 
@@ -133,7 +146,7 @@ def load(
     wanted = Wanted(part["columns"], part["where"], part["head"], part["version"])
     if file is not None:
         write(target, wanted, file, replace)
-        click.echo(f"wrote {file}, {file.stat().st_size:,} bytes", err=True)
+        written(file, as_json)
     else:
         _show(target, wanted, as_repr, as_json)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from d6tstore import context
 from d6tstore.errors import UsageError
 from d6tstore.locate import PASS, current_store, grids_of, named, tasks_of
-from d6tstore.shell import FAILED, stdout_for_json
-
-_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+from d6tstore.shell import FAILED, as_json_option, echo_json, stdout_for_json
 
 
 @click.command(context_settings=PASS)
@@ -19,7 +15,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--sort", metavar="COLUMN", help="A metric, best first; or another column.")
 @click.option("--best", type=click.Choice(["min", "max"]), help="Of --sort. [default: min for errors and losses]")
 @click.option("--to", "file", metavar="FILE", help="Write it: .csv, .html or .md (Markdown).")
-@_json
+@as_json_option
 def compare(words: tuple[str, ...], sort: str | None, best: str | None, file: str | None, as_json: bool) -> None:
     """Show parameters and metrics of results side by side. Nothing runs.
 
@@ -36,7 +32,7 @@ def compare(words: tuple[str, ...], sort: str | None, best: str | None, file: st
     if file is not None:
         found.to_file(file)
     if as_json:
-        click.echo(json.dumps(found.as_json(), ensure_ascii=False))
+        echo_json(found.as_json())
     elif file is None:
         click.echo(str(found))
     else:
@@ -53,7 +49,7 @@ def compare(words: tuple[str, ...], sort: str | None, best: str | None, file: st
 @click.option("--tolerance", metavar="X", type=float, default=0.0, help="For floats: up to X * max(1, |a|, |b|).")
 @click.option("--limit", metavar="N", type=click.IntRange(0), default=20, show_default=True, help="Rows of each kind.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if they differ.")
-@_json
+@as_json_option
 def diff(
     words: tuple[str, ...],
     on: tuple[str, ...],
@@ -66,7 +62,9 @@ def diff(
     exit_code: bool,
     as_json: bool,
 ) -> None:
-    """Show how the outputs of two tasks differ, or two versions of one, or one in two stores.
+    """Show how two outputs differ.
+
+    Those of two tasks, two versions of one, or one in two stores.
 
     \b
     Examples:
@@ -93,6 +91,9 @@ def diff(
             pair = here, store.output(tasks[1])
         by = [] if by_position else list(on) or None
         found = differing.diff(*pair, on=by, output=output, tolerance=tolerance, limit=limit)
-    click.echo(json.dumps(found.as_json(), ensure_ascii=False) if as_json else str(found))
+    if as_json:
+        echo_json(found.as_json())
+    else:
+        click.echo(str(found))
     if exit_code and not found.equal:
         click.get_current_context().exit(FAILED)

@@ -37,27 +37,30 @@ class Comparison(pd.DataFrame):
         metric_names: columns that are metrics.
     """
 
-    _metadata = ["tasks", "parameter_names", "metric_names", "_senses"]
+    _metadata = ["tasks", "parameter_names", "metric_names", "_senses", "_absent"]
     tasks: list[Task]
     parameter_names: list[str]
     metric_names: list[str]
     _senses: dict[str, str]
+    _absent: list[frozenset[str]]
 
     @classmethod
     def of(
         cls,
-        frame: pd.DataFrame,
+        rows: Sequence[Mapping[str, Any]],
         tasks: Sequence[Task],
         names: tuple[Sequence[str], Sequence[str]],
+        last: Mapping[str, str],
         sort: str | None = None,
         best: str | Mapping[str, str] | None = None,
     ) -> Comparison:
-        """The comparison of a frame with one row for each task.
+        """The comparison of tasks.
 
         Args:
-            frame: what `compare` found.
+            rows: what `compare` found, for each task.
             tasks: of the rows.
             names: of the columns that are parameters, and of those that are metrics.
+            last: columns that come last, with their types.
             sort: column to sort by: a metric best first, others ascending. Missing values and NaN come last.
             best: `"min"` or `"max"`: which value of `sort` is best; or a mapping of metrics to these. By default errors
                 and losses (by their names: rmse, val_loss, ...) are better when lower, all else when higher.
@@ -65,6 +68,9 @@ class Comparison(pd.DataFrame):
         Raises:
             UsageError: there is no such column, it cannot be sorted, or `best` is something else.
         """
+        columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in last]
+        frame = pd.DataFrame(rows, columns=[*columns, *last])
+        frame = frame.astype(dict(last))
         senses = _senses(best, sort, names[1])
         order = list(range(len(frame)))
         if sort is not None:
@@ -73,6 +79,7 @@ class Comparison(pd.DataFrame):
         found.tasks = [tasks[i] for i in order]
         found.parameter_names, found.metric_names = list(names[0]), list(names[1])
         found._senses = senses
+        found._absent = [frozenset(columns).difference(rows[i]) for i in order]  # in the frame they are NaN
         return found
 
     def best(self, metric: str) -> Task:
@@ -192,9 +199,10 @@ class Comparison(pd.DataFrame):
         best = {name: self._best_rows(name) for name in self._ranked()}
         columns = [[_python(value) for value in self[name]] for name in self.columns]
         for i, row in enumerate(zip(*columns, strict=True)):
-            none = self["seconds"].isna()[i]  # no result: pandas fills with NaN
-            values = [None if none and isinstance(v, float) and math.isnan(v) else v for v in row]
-            yield [(v, i in best.get(name, ())) for name, v in zip(self.columns, values, strict=True)]
+            yield [
+                (None if name in self._absent[i] else value, i in best.get(name, ()))
+                for name, value in zip(self.columns, row, strict=True)
+            ]
 
     def _ranked(self) -> list[str]:
         """Metrics of which several tasks have a number."""

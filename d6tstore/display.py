@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -130,7 +131,11 @@ def report_html(report: Report) -> str:
 
 
 def show_tree(plan: Plan) -> None:
-    """Print the tree of a plan, in colour if the output is a terminal."""
+    """Show the tree of a plan: in a notebook as HTML, in colour in a terminal, else as plain text."""
+    if (shell := html.notebook()) is not None:
+        importlib.import_module("IPython.display").display(plan)
+        plan.shown_in = shell.execution_count
+        return
     if not sys.stdout.isatty():
         print(tree_text(plan))
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,14 +12,13 @@ import click
 from d6tstore import context
 from d6tstore.errors import ExchangeFailed, UsageError
 from d6tstore.locate import PASS, current_store, tasks_of
-from d6tstore.shell import FAILED, Failure
+from d6tstore.shell import FAILED, Failure, as_json_option, echo_json
 
 if TYPE_CHECKING:
     from d6tstore.access import Remote
     from d6tstore.progress import Progress, Transfer
     from d6tstore.store import Store
 
-_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 _keep = click.option(
     "--keep", type=click.Choice(["ours", "theirs"]), help="Which stays where both sides changed a result."
 )
@@ -42,7 +40,7 @@ _what = click.argument("words", metavar="[MODULE:CLASS [--PARAM VALUE]...]...", 
 @click.option("--verify", is_flag=True, help="Send again what vanished there.")
 @_mode
 @_preview
-@_json
+@as_json_option
 def push(
     name: str, words: tuple[str, ...], preview: bool, as_json: bool, message: str, mode: str | None, **options: Any
 ) -> None:
@@ -74,12 +72,12 @@ def push(
 @_prune
 @_mode
 @_preview
-@_json
+@as_json_option
 def pull(
     name: str, words: tuple[str, ...], preview: bool, as_json: bool, no_data: bool, keep: str | None, prune: bool,
     mode: str | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Take over the results of the others: all, or those of the named tasks. Of plain files, those of a PATTERN.
+    """Take over the results of the others: all, or some tasks. Of plain files, those of a PATTERN.
 
     \b
     Example:
@@ -105,7 +103,7 @@ def pull(
 @click.command(context_settings=PASS)
 @click.argument("name")
 @_what
-@_json
+@as_json_option
 def status(name: str, words: tuple[str, ...], as_json: bool) -> None:
     """Show how both sides differ. Nothing is written.
 
@@ -120,7 +118,7 @@ def status(name: str, words: tuple[str, ...], as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @click.option("-n", "limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="How many.")
-@_json
+@as_json_option
 def log(name: str, limit: int, as_json: bool) -> None:
     """Show who pushed what, when, with which message; the newest first.
 
@@ -133,7 +131,7 @@ def log(name: str, limit: int, as_json: bool) -> None:
     with _chosen(name, (), results=True) as (found, _):
         pushes = found.log(limit)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(pushes)))
+        echo_json(msgspec.to_builtins(pushes))
         return
     for each in pushes:
         click.echo(str(each))
@@ -144,7 +142,7 @@ def log(name: str, limit: int, as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @click.option("--repair", is_flag=True, help="Send again what this store has whole.")
-@_json
+@as_json_option
 def verify(name: str, repair: bool, as_json: bool) -> None:
     """Compare what is stored at the other side with its records.
 
@@ -159,7 +157,7 @@ def verify(name: str, repair: bool, as_json: bool) -> None:
             return
         problems = found.verify(repair)
     if as_json:
-        click.echo(json.dumps([problem._asdict() for problem in problems]))
+        echo_json([problem._asdict() for problem in problems])
     for problem in problems if not as_json else ():
         click.echo(f"{problem.id}: {problem.key}: {problem.problem}")
     if problems:
@@ -173,9 +171,11 @@ def verify(name: str, repair: bool, as_json: bool) -> None:
 @click.option("--older-than", metavar="HOURS", type=click.FloatRange(0), default=24.0, show_default=True,
               help="Spare what is younger: somebody may be pushing it.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Remove it; without this, only tell what would go.")
-@_json
+@as_json_option
 def gc(name: str, older_than: float, yes: bool, as_json: bool) -> None:
-    """Remove at the other side what no record there refers to, current or kept.
+    """Remove at the other side what no record there refers to.
+
+    Kept versions count too.
 
     \b
     Example:
@@ -184,7 +184,7 @@ def gc(name: str, older_than: float, yes: bool, as_json: bool) -> None:
     with _chosen(name, (), results=True) as (found, _):
         garbage = found.gc(dry_run=not yes, older_than=older_than * 3600)
     if as_json:
-        click.echo(json.dumps({"keys": garbage.keys, "bytes": garbage.bytes, "dry_run": garbage.dry_run}))
+        echo_json({"keys": garbage.keys, "bytes": garbage.bytes, "dry_run": garbage.dry_run})
     else:
         click.echo(str(garbage) + ("" if yes or not garbage.keys else ". To remove them, pass --yes."))
 
@@ -262,7 +262,7 @@ def _tell(as_json: bool, action: Callable[[], Any]) -> None:
     except ExchangeFailed as exc:
         done, failed = exc.exchange, str(exc)
     if as_json:
-        click.echo(json.dumps(done.as_json()))
+        echo_json(done.as_json())
     else:
         for line in getattr(done, "lines", list)():
             click.echo(line)

@@ -90,8 +90,6 @@ def compare(
     store: Store, tasks: list[Task], sort: str | None = None, best: str | Mapping[str, str] | None = None
 ) -> Comparison:
     """Parameters x metrics x seconds x rows x bytes; see `Store.compare`."""
-    import pandas as pd
-
     from d6tstore.comparison import Comparison
 
     plan = store.plan(tasks)
@@ -114,12 +112,8 @@ def compare(
         row["rows"] = found.rows if found else None
         row["bytes"] = found.bytes if found else None
         rows.append(row)
-    names = list(dict.fromkeys(name for row in rows for name in row if name not in _LAST))
-    frame = pd.DataFrame(rows, columns=[*names, *_LAST])
-    frame = frame.astype({"seconds": "Float64", "rows": "Int64", "bytes": "Int64"})  # whole numbers stay whole
-    return Comparison.of(
-        frame, tasks, (list(parameters), [name for name in metrics if name not in parameters]), sort, best
-    )
+    names = list(parameters), [name for name in metrics if name not in parameters]
+    return Comparison.of(rows, tasks, names, _LAST, sort, best)
 
 
 def _number(value: Any) -> Any:
@@ -127,4 +121,4 @@ def _number(value: Any) -> Any:
     return float(value) if value in ("nan", "inf", "-inf") else value
 
 
-_LAST = ("state", "seconds", "rows", "bytes")
+_LAST = {"state": "str", "seconds": "Float64", "rows": "Int64", "bytes": "Int64"}  # whole numbers stay whole

@@ -10,13 +10,15 @@ import click
 from d6tstore import context
 from d6tstore.errors import UsageError
 from d6tstore.locate import PASS, current_store, named, task_classes
+from d6tstore.shell import as_json_option, echo_json
 
 
 @click.command(context_settings=PASS)
 @named
 @click.option("--pipe", metavar="NAME", help="The pipe that shares the results, for messages.")
-def export(words: tuple[str, ...], pipe: str | None) -> None:
-    """Write a module of the task classes of a flow, for those who only load results.
+@as_json_option
+def export(words: tuple[str, ...], pipe: str | None, as_json: bool) -> None:
+    """Write a module of task classes for those who only load.
 
     It has the names, parameters, outputs and docstrings of the named classes and of all that they need, and none of
     their code. Parameters are needed only where `requires` is a method.
@@ -33,4 +35,7 @@ def export(words: tuple[str, ...], pipe: str | None) -> None:
         chosen = task_classes(words)
         with context.using(current_store()):
             source = exporting.source(chosen, pipe)
-    click.echo(source.encode(), nl=False)  # UTF-8, whatever the terminal speaks: Python reads that
+    if as_json:
+        echo_json({"classes": [f"{each.__module__}:{each.__qualname__}" for each in chosen], "source": source})
+    else:
+        click.echo(source.encode(), nl=False)  # UTF-8, whatever the terminal speaks: Python reads that

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -11,7 +11,7 @@ import click
 from d6tstore import context
 from d6tstore.errors import UsageError
 from d6tstore.locate import current_store
-from d6tstore.shell import FAILED, Failure
+from d6tstore.shell import FAILED, Failure, as_json_option, echo_json, say
 
 if TYPE_CHECKING:
     from d6tstore.file_pipe import FilesPipe
@@ -36,9 +36,9 @@ def _pipe(name: str) -> FilesPipe:
 @click.command("files")
 @click.argument("name")
 @click.argument("pattern", required=False)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 def files(name: str, pattern: str | None, as_json: bool) -> None:
-    """List the files that are there, and how they compare with those here.
+    """List the files there, and how they compare with those here.
 
     \b
     Example:
@@ -46,7 +46,7 @@ def files(name: str, pattern: str | None, as_json: bool) -> None:
     """
     found = _pipe(name).files(pattern)
     if as_json:
-        click.echo(json.dumps([file.as_json() for file in found], ensure_ascii=False))
+        echo_json([file.as_json() for file in found])
         return
     for file in found[:_LISTED]:
         click.echo(str(file))
@@ -58,8 +58,9 @@ def files(name: str, pattern: str | None, as_json: bool) -> None:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True))
 @click.option("--move", is_flag=True, help="Remove them where they are.")
 @click.option("--to", metavar="FOLDER", default="", help="Subfolder.")
-def import_(name: str, paths: tuple[str, ...], move: bool, to: str) -> None:
-    """Bring local files and folders into the pipe's folder, for a later push.
+@as_json_option
+def import_(name: str, paths: tuple[str, ...], move: bool, to: str, as_json: bool) -> None:
+    """Bring local files into the pipe's folder, for a later push.
 
     \b
     Example:
@@ -72,7 +73,8 @@ def import_(name: str, paths: tuple[str, ...], move: bool, to: str) -> None:
     brought = pipe.import_files([path for path in paths if path not in folders], move=move, to=to)
     for folder in folders:
         brought += pipe.import_dir(folder, move=move, to=to)
-    click.echo(f"{len(brought)} files are in {pipe.folder}. Send them: d6tstore pipe push {pipe.name}")
+    said = f"{len(brought)} files are in {pipe.folder}. Send them: d6tstore pipe push {pipe.name}"
+    say(as_json, said, folder=str(pipe.folder), files=[str(each) for each in brought])
 
 
 @click.command("delete")
@@ -80,7 +82,8 @@ def import_(name: str, paths: tuple[str, ...], move: bool, to: str) -> None:
 @click.argument("pattern")
 @_there
 @_yes
-def delete(name: str, pattern: str, there: bool, yes: bool) -> None:
+@as_json_option
+def delete(name: str, pattern: str, there: bool, yes: bool, as_json: bool) -> None:
     """Remove files here, or there. Shows them and asks first.
 
     \b
@@ -89,16 +92,18 @@ def delete(name: str, pattern: str, there: bool, yes: bool) -> None:
     """
     pipe = _pipe(name)
     where: Literal["here", "there"] = "there" if there else "here"
-    if _confirmed(pipe.delete(pattern, where=where), yes):
-        click.echo(str(pipe.delete(pattern, where=where, dry_run=False)))
+    _remove(lambda dry_run: pipe.delete(pattern, where=where, dry_run=dry_run), yes, as_json)
 
 
 @click.command("orphans")
 @click.argument("name")
 @_there
 @_yes
-def orphans(name: str, there: bool, yes: bool) -> None:
-    """Remove files here that the other side does not have, or there that are not here. Shows them and asks first.
+@as_json_option
+def orphans(name: str, there: bool, yes: bool, as_json: bool) -> None:
+    """Remove files that the other side does not have.
+
+    Those here, or with --there those there that are not here. Shows them and asks first.
 
     \b
     Example:
@@ -106,16 +111,20 @@ def orphans(name: str, there: bool, yes: bool) -> None:
     """
     pipe = _pipe(name)
     where: Literal["here", "there"] = "there" if there else "here"
-    if _confirmed(pipe.remove_orphans(where), yes):
-        click.echo(str(pipe.remove_orphans(where, dry_run=False)))
+    _remove(lambda dry_run: pipe.remove_orphans(where, dry_run=dry_run), yes, as_json)
 
 
-def _confirmed(preview: Changes, yes: bool) -> bool:
+def _remove(action: Callable[[bool], Changes], yes: bool, as_json: bool) -> None:
+    """Tell what would be removed, and remove it once that is confirmed; for programs only with --yes."""
+    if as_json:
+        echo_json(action(not yes).as_json())
+        return
+    preview = action(True)
     click.echo(str(preview))
     if not len(preview):
-        return False
+        return
     if not yes and not sys.stdin.isatty():
         raise UsageError("this asks for confirmation, and there is no terminal to ask on. Pass --yes.")
     if not (yes or click.confirm("Remove them?")):
         raise Failure("nothing was removed.", FAILED)
-    return True
+    click.echo(str(action(False)))

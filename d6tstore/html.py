@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -24,6 +25,13 @@ border-radius:.4em;overflow:hidden}
 .d6t.d6t .bar i{display:block;height:100%;background:#009e73}
 .d6t.d6t pre{margin:0;font:12px/1.4 ui-monospace,monospace;background:none;color:inherit}
 </style>"""
+
+
+def notebook() -> Any:
+    """The shell of IPython, if we are in a kernel that shows HTML; else None."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell if hasattr(shell, "kernel") else None
 
 
 def box(*parts: str) -> str:

@@ -18,29 +18,32 @@ from d6tstore.tables import one_line
 
 
 class Family(NamedTuple):
-    """The results of one class together: how many, their bytes, the time of the newest."""
+    """The results of one class together: how many, their bytes, the time of the newest, and how many are damaged."""
 
     name: str
     results: int
     bytes: int
     newest: str
+    damaged: int
 
 
 def families(repository: Repository) -> list[Family]:
-    """All families that have results in a store, by name. Damaged records are left out; `verify` finds them."""
-    found: dict[str, list[Record]] = {}
+    """All families that have results in a store, by name."""
+    found: dict[str, list[Record | None]] = {}
     for backend in repository.backends():
         for family in _families_of(backend, repository):
             found.setdefault(family, []).extend(_records(backend, family))
-    return [
-        Family(plain_family(name, repository.namespace), len(all), sum(r.bytes for r in all), max(r.time for r in all))
-        for name, all in sorted(found.items())
-        if all
-    ]
+    return [_family(plain_family(name, repository.namespace), all) for name, all in sorted(found.items()) if all]
 
 
-def results(repository: Repository, family: str) -> list[Record]:
-    """The results of a family, the newest first.
+def _family(name: str, all: list[Record | None]) -> Family:
+    whole = [each for each in all if each is not None]
+    newest = max((each.time for each in whole), default="")
+    return Family(name, len(whole), sum(each.bytes for each in whole), newest, len(all) - len(whole))
+
+
+def results(repository: Repository, family: str) -> tuple[list[Record], int]:
+    """The results of a family, the newest first, and how many records are damaged.
 
     Args:
         repository: of the store.
@@ -50,8 +53,8 @@ def results(repository: Repository, family: str) -> list[Record]:
         UsageError: it has no results here.
     """
     full = f"{repository.namespace}.{family}" if repository.namespace else family
-    found = [] if "/" in family else [r for backend in repository.backends() for r in _records(backend, full)]
-    if not found:
+    all = [] if "/" in family else [r for backend in repository.backends() for r in _records(backend, full)]
+    if not all:
         known = [each.name for each in families(repository)]
         near = difflib.get_close_matches(family, known, 1)
         listed = f" It has results of {', '.join(known)}." if known else " It has no results at all."
@@ -59,7 +62,8 @@ def results(repository: Repository, family: str) -> list[Record]:
         raise UsageError(
             f"{url} has no results of {one_line(family)!r}{f', did you mean {near[0]}?' if near else '.'}{listed}"
         )
-    return sorted(found, key=lambda each: each.time, reverse=True)
+    found = [each for each in all if each is not None]
+    return sorted(found, key=lambda each: each.time, reverse=True), len(all) - len(found)
 
 
 def _families_of(backend: Backend, repository: Repository) -> list[str]:
@@ -67,10 +71,13 @@ def _families_of(backend: Backend, repository: Repository) -> list[str]:
     return list(dict.fromkeys(key.removeprefix(record.RECORDS).partition("/")[0] for key in keys))
 
 
-def _records(backend: Backend, family: str) -> Iterator[Record]:
+def _records(backend: Backend, family: str) -> Iterator[Record | None]:
+    """Its records; None for each that is damaged."""
     for key, data in backend.records(family):
+        found = None
         with contextlib.suppress(RecordError):
-            yield record.decode(data, key)
+            found = record.decode(data, key)
+        yield found
 
 
 def shown_parameters(found: Record) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
+from d6tstore import html
 from d6tstore.forecast import duration, expected, size
 from d6tstore.plan import Plan
 from d6tstore.report import Outcome, Watcher
@@ -218,10 +219,8 @@ class Notebook:
                 self._handle.update(self._shown())
 
     def _shown(self) -> Any:
-        from d6tstore.html import bar
-
         lines = [line for _, line in self._tally.lines()]
-        return _ipython().HTML(bar(self._tally.done, self._tally.total, str(self._tally), lines))
+        return _ipython().HTML(html.bar(self._tally.done, self._tally.total, str(self._tally), lines))
 
 
 def watcher(progress: bool | None, elsewhere: bool = False) -> Watcher | None:
@@ -233,7 +232,7 @@ def watcher(progress: bool | None, elsewhere: bool = False) -> Watcher | None:
     """
     if progress is False:
         return None
-    if _in_notebook():
+    if html.notebook() is not None:
         return Notebook()
     if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return Lines() if elsewhere else Terminal()
@@ -242,10 +241,3 @@ def watcher(progress: bool | None, elsewhere: bool = False) -> Watcher | None:
 
 def _ipython() -> Any:
     return importlib.import_module("IPython.display")
-
-
-def _in_notebook() -> bool:
-    """Are we in a kernel that shows HTML?"""
-    shell = sys.modules.get("IPython")
-    found = shell.get_ipython() if shell is not None else None
-    return found is not None and hasattr(found, "kernel")

@@ -48,7 +48,9 @@ def _status(plugin: Plugin) -> str:
 @click.command()
 @as_json_option
 def doctor(as_json: bool) -> None:
-    """Say what works on this machine: libraries, plug-ins, the keyring, profiles, pipes, the store.
+    """Say what works on this machine.
+
+    Libraries, plug-ins, the keyring, profiles, pipes, the store.
 
     Places are opened, and a listing is read. Exit code 1: something that a profile or pipe needs does not work.
 
@@ -83,9 +85,10 @@ def _show(check: Check) -> None:
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@as_json_option
 @click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes a shell complete commands, options and names of tasks.
+def completion(ctx: click.Context, shell: str, as_json: bool) -> None:
+    """Print what makes a shell complete commands and tasks.
 
     \b
     Examples:
@@ -99,4 +102,8 @@ def completion(ctx: click.Context, shell: str) -> None:
     if known is None:  # a click that knows fewer
         raise Failure(f"click has no completion for {shell}.", FAILED)
     root = ctx.find_root().command
-    click.echo(known(root, {}, "d6tstore", "_D6TSTORE_COMPLETE").source())
+    source = known(root, {}, "d6tstore", "_D6TSTORE_COMPLETE").source()
+    if as_json:
+        echo_json({"shell": shell, "source": source})
+    else:
+        click.echo(source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from d6tstore import tables
 from d6tstore.errors import PluginError, UsageError
@@ -138,6 +138,12 @@ class Picture:
             raise UsageError(f"{path.name!r} is neither .svg nor .mmd (Mermaid). Choose one of these endings.")
         text = self.svg if path.suffix == ".svg" else self.mermaid
         return tables.write(path, lambda file: file.write_text(f"{text}\n", encoding="utf-8"))
+
+    def as_json(self) -> dict[str, Any]:
+        """Nodes, with their lines of text and the state that they show, and edges from an input to what reads it."""
+        nodes = [{"name": name, "state": node.look.name, "lines": node.lines} for name, node in self._nodes.items()]
+        edges = [{"from": one, "to": other, "inputs": number} for (one, other), number in self._edges.items()]
+        return {"nodes": nodes, "edges": edges}
 
     def _repr_svg_(self) -> str:
         return self.svg

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from d6tstore import context, exchange_cli, files_cli
 from d6tstore.locate import current_store
-from d6tstore.shell import Commands, columns
+from d6tstore.shell import Commands, as_json_option, columns, echo_json, say
 
 
 @click.group(cls=Commands)
 def pipe() -> None:
-    """Share results and files with others: define pipes, push, pull.
+    """Share results and files with others: pipes, push, pull.
 
     \b
     Example:
@@ -38,7 +37,8 @@ def pipe() -> None:
 @click.option("--newest", metavar="N", type=click.IntRange(1), help="Only so many plain files, the newest.")
 @click.option("--local", metavar="FOLDER", help="Where plain files lie here. [default: pipes/NAME]")
 @click.option("--user", is_flag=True, help="For all projects of this user, not for this project.")
-def add(name: str, url: str, files: bool, user: bool, **given: Any) -> None:
+@as_json_option
+def add(name: str, url: str, files: bool, user: bool, as_json: bool, **given: Any) -> None:
     """Define a pipe NAME to a folder or URL in d6tstore.toml.
 
     \b
@@ -53,11 +53,12 @@ def add(name: str, url: str, files: bool, user: bool, **given: Any) -> None:
         **({"kind": "files"} if files else {}),
         **{k: v for k, v in given.items() if v is not None and v is not False},
     }
-    click.echo(f"{name} is defined in {profile_edit.add_pipe(name, values, user)}")
+    file = profile_edit.add_pipe(name, values, user)
+    say(as_json, f"{name} is defined in {file}", pipe=name, file=str(file))
 
 
 @pipe.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 def list_(as_json: bool) -> None:
     """List the pipes that are defined, and where they lead.
 
@@ -72,7 +73,7 @@ def list_(as_json: bool) -> None:
     head = ("name", "kind", "role", "trusted", "url")
     rows = [(name, r.access.kind, r.access.role, r.access.trusted, r.access.url) for name, r in found]
     if as_json:
-        click.echo(json.dumps([dict(zip(head, row, strict=True)) for row in rows]))
+        echo_json([dict(zip(head, row, strict=True)) for row in rows])
     elif rows:
         columns([[name.upper() for name in head], *([str(cell) for cell in row] for row in rows)])
     else:
@@ -82,8 +83,11 @@ def list_(as_json: bool) -> None:
 @pipe.command()
 @click.argument("name")
 @click.option("--no", is_flag=True, help="Trust it no more.")
-def trust(name: str, no: bool) -> None:
-    """Say that what comes from a pipe may run code: pickles from there can be loaded.
+@as_json_option
+def trust(name: str, no: bool, as_json: bool) -> None:
+    """Say that what comes from a pipe may run code.
+
+    Pickles from there can be loaded then.
 
     \b
     Example:
@@ -92,7 +96,8 @@ def trust(name: str, no: bool) -> None:
     from d6tstore import profile_edit
 
     file = profile_edit.trust_pipe(name, not no)
-    click.echo(f"{name} is {'not ' if no else ''}trusted now, by {file}")
+    said = f"{name} is {'not ' if no else ''}trusted now, by {file}"
+    say(as_json, said, pipe=name, trusted=not no, file=str(file))
 
 
 for _command in (

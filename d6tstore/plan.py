@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from d6tstore import files
+from d6tstore import files, html
 from d6tstore.errors import GraphError, RecordError
 from d6tstore.forecast import Forecast, forecast
 from d6tstore.graph import Graph
@@ -80,6 +80,7 @@ class Plan:
         self.damaged = {id: r for id, r in found.items() if isinstance(r, RecordError)}
         self._absent = repository.missing((graph.tasks[id], r) for id, r in self.records.items())
         self.needed = set(graph.targets)
+        self.shown_in: int | None = None  # the cell of a notebook in which `preview` showed it
         self.nodes: dict[str, Node] = {}
         self._judge_all()
         if self._need_evicted():
@@ -226,6 +227,12 @@ class Plan:
         from d6tstore.display import tree_text
 
         return tree_text(self)
+
+    def _ipython_display_(self) -> None:
+        """A preview at the end of a cell is seen once, though it shows a plan and returns it."""
+        shell = html.notebook()
+        if shell is None or shell.execution_count != self.shown_in:
+            raise NotImplementedError  # so IPython goes on with `_repr_html_`
 
     def _repr_html_(self) -> str:
         from d6tstore.display import tree_html

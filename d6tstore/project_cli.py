@@ -18,7 +18,9 @@ _LISTED = 20  # lines of a list; beyond, a person wants the count
 @click.argument("folder", type=click.Path(path_type=Path))
 @as_json_option
 def new(folder: Path, as_json: bool) -> None:
-    """Make a project in a new folder: tasks, a script that runs them, a profile, a test.
+    """Make a project in a new folder.
+
+    It has tasks, a script that runs them, one that shows results, a profile and a test.
 
     \b
     Example:
@@ -49,7 +51,9 @@ def new(folder: Path, as_json: bool) -> None:
 @click.option("--user", is_flag=True, help="For all projects of this user, not for this project.")
 @as_json_option
 def init(url: str, name: str, user: bool, as_json: bool, **given: Any) -> None:
-    """Say once where results lie: write a profile with a folder or URL into d6tstore.toml.
+    """Say once where results lie: write a profile.
+
+    The folder or URL goes into d6tstore.toml.
 
     \b
     Examples:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from d6tstore.errors import CredentialsError, D6tstoreError, UsageError
-from d6tstore.shell import FAILED, USAGE, Commands, Failure, as_json_option, columns, echo_json
+from d6tstore.shell import FAILED, USAGE, Commands, Failure, as_json_option, columns, echo_json, say
 
 if TYPE_CHECKING:
     from d6tstore.inventory import Use
@@ -52,7 +52,8 @@ def credentials() -> None:
 @click.argument("name")
 @click.argument("field", default="password")
 @click.option("--stdin", is_flag=True, help="Read it from a pipe; one newline at its end is cut.")
-def set_(name: str, field: str, stdin: bool) -> None:
+@as_json_option
+def set_(name: str, field: str, stdin: bool, as_json: bool) -> None:
     """Put a secret into the keyring. It is asked for, hidden, twice.
 
     \b
@@ -82,7 +83,9 @@ def set_(name: str, field: str, stdin: bool) -> None:
         )
     known = vault.get(name, field) is not None
     vault.put(name, field, secret or _asked(name, field))
-    click.echo(f"{'replaced' if known else 'stored'} the {field} of {name!r} in the keyring {status.backend}")
+    done = "replaced" if known else "stored"
+    said = f"{done} the {field} of {name!r} in the keyring {status.backend}"
+    say(as_json, said, name=name, field=field, done=done, keyring=status.backend, safe=status.safe)
     if not status.safe:
         click.echo(f"Warning: the keyring {status.backend} is not safe: {status.advice}", err=True)
     if variable in os.environ:
@@ -120,7 +123,7 @@ def _piped() -> Secret:
 @credentials.command("list", cls=_Discreet)
 @as_json_option
 def list_(as_json: bool) -> None:
-    """List names and fields, where each comes from, and which profiles use it. No secrets.
+    """List names and fields, where each comes from, who uses it. No secrets.
 
     \b
     Example:
@@ -152,7 +155,9 @@ def list_(as_json: bool) -> None:
 @click.option("--write", is_flag=True, help="Also write a probe and delete it, where no write_credentials are named.")
 @as_json_option
 def test(name: str, write: bool, as_json: bool) -> None:
-    """Open the places that use a credential, of a profile, of a pipe, or at a URL.
+    """Open the places that use a credential.
+
+    Or that of a profile, of a pipe, or at a URL.
 
     Reads a listing; where there are write_credentials, writes a probe and deletes it. Exit code 1: one refused.
 
@@ -220,7 +225,8 @@ def _visit(use: Use, write: bool) -> list[str]:
 @click.argument("name")
 @click.argument("field", required=False)
 @click.option("--yes", is_flag=True, help="Do it without asking.")
-def delete(name: str, field: str | None, yes: bool) -> None:
+@as_json_option
+def delete(name: str, field: str | None, yes: bool, as_json: bool) -> None:
     """Remove a secret from the keyring; without FIELD, all of that name.
 
     \b
@@ -244,14 +250,20 @@ def delete(name: str, field: str | None, yes: bool) -> None:
             raise Failure("nothing was deleted.", FAILED)
     for each in there:
         vault.delete(name, each)
-        click.echo(f"deleted the {each} of {name!r}")
+        if not as_json:
+            click.echo(f"deleted the {each} of {name!r}")
         if inventory.source(name, each, ask=False) != "?":
             click.echo(f"Warning: {inventory.source(name, each)} is still set.", err=True)
+    if as_json:
+        echo_json({"name": name, "deleted": there})
 
 
 @credentials.command(cls=_Discreet)
-def doctor() -> None:
-    """Say which keyring is active, whether it is safe and works, and what to do if not. Exit code 1: none works.
+@as_json_option
+def doctor(as_json: bool) -> None:
+    """Say which keyring is active, and whether it is safe and works.
+
+    And what to do if not. Exit code 1: none works.
 
     \b
     Example:
@@ -261,11 +273,15 @@ def doctor() -> None:
     from d6tstore.secret import Secret
 
     set_here = [*inventory.variables(), *(v for v in ("PYTHON_KEYRING_BACKEND",) if v in os.environ)]
-    click.echo(f"variables:   {', '.join(set_here) or 'none'}")
     status = vault.status()
-    click.echo(f"keyring:     {status.backend}")
-    click.echo(f"safe:        {'yes' if status.safe else 'no: ' + status.advice}")
+    told = {"variables": set_here, "keyring": status.backend, "safe": status.safe, "advice": status.advice}
+    if not as_json:
+        click.echo(f"variables:   {', '.join(set_here) or 'none'}")
+        click.echo(f"keyring:     {status.backend}")
+        click.echo(f"safe:        {'yes' if status.safe else 'no: ' + status.advice}")
     if not status.usable:
+        if as_json:
+            echo_json({**told, "works": False})
         raise Failure("there is no keyring to use; secrets can come from environment variables only.", FAILED)
     began, name = time.monotonic(), f"d6tstore-doctor-{secrets.token_hex(4)}"
     try:
@@ -273,6 +289,10 @@ def doctor() -> None:
         kept = len(vault.names()) - 1
         vault.delete(name, "probe_secret")
     except CredentialsError as exc:
+        if as_json:
+            echo_json({**told, "works": False})
         raise Failure(f"a probe could not be kept and read back: {exc}", FAILED) from None
-    click.echo(f"round trip:  ok, a probe was kept, read and deleted in {time.monotonic() - began:.1f} s")
-    click.echo(f"secrets:     {kept} kept here by d6tstore")
+    took = time.monotonic() - began
+    trip = f"round trip:  ok, a probe was kept, read and deleted in {took:.1f} s"
+    kept_here = f"secrets:     {kept} kept here by d6tstore"
+    say(as_json, f"{trip}\n{kept_here}", **told, works=True, seconds=took, secrets=kept)

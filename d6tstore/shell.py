@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ import click
 from d6tstore.errors import D6tstoreError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 as_json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
@@ -27,6 +29,18 @@ class Failure(click.ClickException):
 
 class Commands(click.Group):
     """Maps every error to one message and an exit code; shows a traceback for the user's own code only."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line. The place where its output goes may be full."""
+        try:
+            return super().main(*args, **options)
+        except OSError as exc:
+            if exc.errno not in _FULL or exc.filename is not None:
+                raise
+            with contextlib.suppress(OSError):  # else the interpreter tries once more when it ends, and says so
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            click.echo(f"Error: what it prints cannot be written: {exc.strerror}.", err=True)
+            sys.exit(FAILED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Commands in the order in which a person meets them."""
@@ -46,7 +60,9 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            sys.stdout.flush()  # here, where what goes wrong can still be told
+            return done
         except click.UsageError as exc:
             exc.message = _masked(exc.message)  # type: ignore[misc]
             raise
@@ -109,6 +125,22 @@ def echo_json(value: Any) -> None:
     import json
 
     click.echo(json.dumps(value, indent=2))
+
+
+def say(as_json: bool, message: str, **told: Any) -> None:
+    """Print a message for people, or what was done for programs."""
+    if as_json:
+        echo_json(told)
+    else:
+        click.echo(message)
+
+
+def written(file: Path, as_json: bool) -> None:
+    """Say that a file was written."""
+    if as_json:
+        echo_json({"file": str(file), "bytes": file.stat().st_size})
+    else:
+        click.echo(f"wrote {file}, {file.stat().st_size:,} bytes", err=True)
 
 
 @contextlib.contextmanager

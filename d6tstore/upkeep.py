@@ -205,7 +205,9 @@ def copy(target: str, words: tuple[str, ...], replace: bool, yes: bool, as_json:
     help="For programs: state and record of each task, with the place of each output.",
 )
 def show(words: tuple[str, ...], as_json: bool) -> None:
-    """Show what is stored of a task, and where: the file, or the name of its table in SQL.
+    """Show what is stored of a task, and where.
+
+    Where is the file, or the name of its table in SQL.
 
     \b
     Example:

@@ -146,8 +146,15 @@ def test_ls_shows_no_control_characters(call, filled, project):
 
 def test_ls_leaves_out_what_is_damaged_and_verify_finds_it(call, filled, project):
     (file,) = (project / "data/.d6tstore/records/Prices").iterdir()
+    assert call("ls").stderr == ""
     file.write_text("{")
-    assert "Prices" not in call("ls").stdout
+    listed = call("ls")
+    assert "Prices   0        0" in listed.stdout
+    assert listed.stderr == "1 record is damaged and not listed: d6tstore verify names them\n"
+    (prices,) = [each for each in json.loads(call("ls", "--json").stdout) if each["name"] == "Prices"]
+    assert (prices["results"], prices["damaged"]) == (0, 1)
+    assert call("ls", "Prices").stderr == listed.stderr
+    assert json.loads(call("ls", "Prices", "--json").stdout) == []
     (problem,) = json.loads(call("verify", "--json", code=1).stdout)
     assert problem["key"].startswith(".d6tstore/records/Prices/") and "damaged" in problem["problem"]
 
@@ -437,17 +444,67 @@ def leaves(command=cli, path=()):
             yield " ".join((*path, name)), each
 
 
-WITHOUT_JSON = {  # they ask, or write what is no data
-    "demo", "export", "completion", "pipe add", "pipe trust", "pipe import", "pipe delete", "pipe orphans",
-    "credentials set", "credentials delete", "credentials doctor", "graph",
-}  # fmt: skip
-
-
 def test_every_command_has_json_and_an_example():
     commands = dict(leaves())
     lacking = {name for name, c in commands.items() if not any("--json" in p.opts for p in c.params)}
-    assert lacking <= WITHOUT_JSON
+    assert lacking == {"demo"}, "which tells a story"
     assert [name for name, c in commands.items() if "Example" not in (c.help or "")] == []
+
+
+def groups(command=cli):
+    yield command
+    for each in command.commands.values():
+        if isinstance(each, click.Group):
+            yield from groups(each)
+
+
+def test_no_help_is_cut_short():
+    for group in groups():
+        with click.Context(group, terminal_width=80) as context:
+            assert "..." not in group.get_help(context).partition("Commands:")[2]
+
+
+def test_json_of_graph_export_and_completion(call, project):
+    drawn = json.loads(call("graph", "flow:Train", "--json").stdout)
+    assert [node["lines"][0] for node in drawn["nodes"]] == ["Prices", "Train"]
+    assert drawn["edges"] == [{"from": "n0", "to": "n1", "inputs": 1}]
+    written = json.loads(call("graph", "flow:Train", "--json", "-o", "flow.mmd").stdout)
+    assert written == {"file": "flow.mmd", "bytes": (project / "flow.mmd").stat().st_size}
+    told = json.loads(call("export", "flow:Train", "--json").stdout)
+    assert told["classes"] == ["flow:Train"] and told["source"] == call("export", "flow:Train").stdout
+    assert "_D6TSTORE_COMPLETE" in json.loads(call("completion", "bash", "--json").stdout)["source"]
+
+
+def test_json_of_load_to_a_file(call, filled, project):
+    done = call("load", "flow:Prices", "--to", "out.csv", "--json")
+    assert json.loads(done.stdout) == {"file": "out.csv", "bytes": (project / "out.csv").stat().st_size}
+
+
+def test_json_of_pipes(call, project):
+    (project / "here.csv").write_text("a\n")
+    (project / "drop").mkdir()
+    (project / "drop/other.csv").write_text("b\n")
+    added = json.loads(call("pipe", "add", "vendor", "./drop", "--files", "--json").stdout)
+    assert added == {"pipe": "vendor", "file": str(project / "d6tstore.toml")}
+    assert json.loads(call("pipe", "trust", "vendor", "--json").stdout)["trusted"]
+    brought = json.loads(call("pipe", "import", "vendor", "here.csv", "--json").stdout)
+    assert len(brought["files"]) == 1 and brought["folder"] == str(project / "pipes/vendor")
+    for what in (["delete", "vendor", "*.csv"], ["orphans", "vendor"]):
+        told = json.loads(call("pipe", *what, "--json").stdout)
+        assert told["dry_run"] and told["moved"] == 1 and (project / "pipes/vendor/here.csv").exists()
+    gone = json.loads(call("pipe", "delete", "vendor", "*.csv", "--json", "--yes").stdout)
+    assert not gone["dry_run"] and not (project / "pipes/vendor/here.csv").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    "words", [["ls"], ["ls", "--json"], ["load", "flow:Prices"], ["--help"], ["graph", "flow:Train"]]
+)
+def test_output_on_a_full_disk(filled, words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*D6TSTORE, *words], stdout=full, stderr=subprocess.PIPE, text=True, env=shell_env())
+    told = done.stderr.replace("the module prints this\n", "")
+    assert (done.returncode, told) == (1, "Error: what it prints cannot be written: No space left on device.\n")
 
 
 def test_json_of_run_preview_and_why(call):

@@ -96,6 +96,23 @@ def test_sorted(fits, sort, best, order):
     assert table.alpha.tolist() == [fits[i].alpha for i in order] and table.index.tolist() == list(range(6))
 
 
+class Sometimes(d6tstore.tasks.TaskJson):
+    n: int = 0
+
+    def run(self):
+        self.save(0, metrics={"a": float("nan")} if self.n else {"b": 1.0})
+
+
+def test_what_was_not_logged_is_no_nan(store, tmp_path):
+    tasks = [Sometimes(n=0), Sometimes(n=1), Odd(value=2)]
+    d6tstore.run(tasks)
+    table = d6tstore.compare(tasks)
+    assert [(row["n"], row["a"], row["b"]) for row in table.as_json()] == [
+        (0, None, 1.0), (1, "nan", None), (None, None, None),
+    ]  # fmt: skip
+    assert str(table).count("nan") == table.markdown().count("nan") == table._repr_html_().count("nan") == 1
+
+
 def test_infinities_are_ranked_and_nan_is_last(store):
     tasks = scored("nan", 1.0, "inf", "-inf")
     assert d6tstore.compare(tasks, sort="score").score.tolist()[:3] == [float("inf"), 1.0, float("-inf")]

@@ -33,6 +33,18 @@ def execute(*cells: str) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_preview_is_seen_once(project):
+    cells = [
+        DEFINE, "d6tstore.init('./data'); d6tstore.preview(Double())", "plan = d6tstore.preview(Double())", "plan",
+        "for n in (1, 2): d6tstore.preview(Double(n=n))",
+    ]  # fmt: skip
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    shown = [["text/html" in output.get("data", {}) for output in cell.outputs] for cell in notebook.cells]
+    assert shown == [[], [True], [True], [True], [True, True]]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_cells_that_are_run_again(project):
     helper = "def scale(x):\n    return 3 * x"
     upstream = """
