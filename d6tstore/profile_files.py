@@ -15,6 +15,7 @@ from d6tstore.errors import ProfileError
 
 FILE, PYPROJECT = "d6tstore.toml", "pyproject.toml"
 _PROJECT = re.compile(r"(?![.\s])[^/\\:*?\"<>|\x00-\x1f\x7f]{1,100}(?<![.\s])")
+_MENTIONED = re.compile(rb"""^\W*tool["'\s]*(\.["'\s]*d6tstore\b|[]=])""", re.M)  # [tool.d6tstore], tool = {...}, ...
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -139,6 +140,9 @@ def _named(section: dict[str, Any], kind: str, file: Path) -> dict[str, dict[str
 
 
 def _section(file: Path) -> dict[str, Any]:
+    """What a file says to us; of a `pyproject.toml` that says nothing, none of it is parsed: it may be long."""
+    if file.name == PYPROJECT and not _MENTIONED.search(_bytes(file)):
+        return {}
     section: Any = _read(file)
     for key in ("tool", "d6tstore") if file.name == PYPROJECT else ():
         section = section.get(key, {}) if isinstance(section, dict) else {}
@@ -150,7 +154,7 @@ def _section(file: Path) -> dict[str, Any]:
 def _read(file: Path) -> dict[str, Any]:
     """A file of TOML. Its errors hold what stands in it, perhaps a secret: only the position is passed on."""
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))  # with or without BOM
+        return tomllib.loads(_bytes(file).decode("utf-8-sig"))  # with or without BOM
     except UnicodeDecodeError as exc:
         problem = f"it is not UTF-8 (byte {exc.start + 1}). Save it as UTF-8."
     except tomllib.TOMLDecodeError as exc:
@@ -158,7 +162,12 @@ def _read(file: Path) -> dict[str, Any]:
         problem = f'it is not TOML{f" ({place[1]})" if place else ""}. Texts stand in quotes: url = "...".'
     except RecursionError:
         problem = "it is nested too deeply."
-    except OSError as exc:
-        problem = "it is a folder." if isinstance(exc, IsADirectoryError) else f"{exc.strerror}."
-        problem += " Make it a file that you may read, or remove it."
     raise ProfileError(f"{file} cannot be read: {problem}")
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        problem = "it is a folder" if isinstance(exc, IsADirectoryError) else exc.strerror
+    raise ProfileError(f"{file} cannot be read: {problem}. Make it a file that you may read, or remove it.")
