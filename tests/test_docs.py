@@ -3,7 +3,8 @@
 The python blocks of a page run in order in one namespace, like the cells of a notebook, in a fresh folder.
 A block ```text right behind one is what it prints: `...` stands for anything; the amount of white space does not
 count, nor how long and how large a forecast says that something will be. A block with a title is a file: it is
-written into that folder, where the others can import it. On the pages of SHELL the bash blocks run instead, in order, as in one shell.
+written into that folder, where the others can import it. On the pages of SHELL the bash blocks run instead, in
+order, as in one shell.
 """
 
 from __future__ import annotations
