@@ -62,7 +62,8 @@ def cli(ctx: click.Context, store: str | None, profile: str | None) -> None:
     \b
     Exit codes:
       0    all is well
-      1    a task failed, its module raised, a stored result is damaged, a check failed, or you declined
+      1    a task failed, its module raised, a stored result is damaged, a check failed,
+           what is printed cannot be written, or you declined
       2    the command cannot be carried out: unknown task, parameter, store, ...
       130  interrupted (Ctrl-C)
     """
