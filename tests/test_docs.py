@@ -35,7 +35,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHELL = [ROOT / "docs/ci.md", ROOT / "docs/handover.md"]
 NO_PYTHON = [*SHELL, ROOT / "docs/index.md"]
 FENCE = re.compile(r'^```(\w*)(?: title="([^"]+)")?[^\n]*\n(.*?)^```$', re.M | re.S)
-TAKES = re.compile(r"about [\d.]+ (s|min|h) and [\d.]+ (B|kB|MB)|\bin [\d.]+ s\b")
+TAKES = re.compile(r"about [\d.]+ (s|min|h) and [\d.]+ (B|kB|MB)|(?<=\bin )[\d.]+ s")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MODULES = sorted(
     module.name
