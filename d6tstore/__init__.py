@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from d6tstore.backend import Backend, TableBackend
-    from d6tstore.comparison import Comparison
+    from d6tstore.comparison.diff import diff
+    from d6tstore.comparison.difference import Diff
+    from d6tstore.comparison.table import Comparison
     from d6tstore.config import open
-    from d6tstore.difference import Diff
-    from d6tstore.differing import diff
     from d6tstore.explain import Explanation
     from d6tstore.externals import external
     from d6tstore.format import Format, PathFormat, TableFormat
@@ -71,9 +71,9 @@ __all__ = [
 
 _LAZY = {
     "Backend": "backend", "TableBackend": "backend", "Explanation": "explain", "Format": "format",
-    "Comparison": "comparison", "Diff": "difference", "diff": "differing", "external": "externals",
-    "PathFormat": "format", "TableFormat": "format", "Plan": "plan", "State": "plan", "Record": "record",
-    "Report": "report", "Store": "store", "open": "config", "Target": "target",
+    "Comparison": "comparison.table", "Diff": "comparison.difference", "diff": "comparison.diff",
+    "external": "externals", "PathFormat": "format", "TableFormat": "format", "Plan": "plan", "State": "plan",
+    "Record": "record", "Report": "report", "Store": "store", "open": "config", "Target": "target",
 }  # fmt: skip
 
 

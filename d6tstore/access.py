@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from d6tstore import place, project, registry
 from d6tstore.backend import Backend
+from d6tstore.credentials.secret import veiled
 from d6tstore.errors import UsageError
-from d6tstore.secret import veiled
 
 A = TypeVar("A", bound="Access")
 

@@ -7,24 +7,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from d6tstore import (
-    __version__,
-    browse_cli,
-    comparing_cli,
-    context,
-    export_cli,
-    graph_cli,
-    machine_cli,
-    pipes_cli,
-    profiles_cli,
-    project_cli,
-    secrets_cli,
-    upkeep,
-)
-from d6tstore.errors import RunFailed, UsageError
-from d6tstore.locate import PASS, current_store, named, tasks_of
-from d6tstore.project import NAME
-from d6tstore.shell import (
+from d6tstore import __version__, context
+from d6tstore.commands import browse, comparing, export, graph, machine, pipes, profiles, project, secrets, upkeep
+from d6tstore.commands.locate import PASS, current_store, named, tasks_of
+from d6tstore.commands.shell import (
     FAILED,
     Commands,
     Failure,
@@ -34,6 +20,8 @@ from d6tstore.shell import (
     stdout_for_json,
     user_traceback,
 )
+from d6tstore.errors import RunFailed, UsageError
+from d6tstore.project import NAME
 
 if TYPE_CHECKING:
     from d6tstore.report import Report
@@ -97,8 +85,8 @@ def demo(folder: str | None) -> None:
     demo.run(folder)
 
 
-cli.add_command(project_cli.new)
-cli.add_command(project_cli.init)
+cli.add_command(project.new)
+cli.add_command(project.init)
 
 
 @cli.command(context_settings=PASS)
@@ -221,11 +209,11 @@ def why(words: tuple[str, ...], as_json: bool) -> None:
 
 
 for _command in (
-    browse_cli.ls, upkeep.show, browse_cli.load, browse_cli.log, upkeep.reset, upkeep.accept, project_cli.adopt,
+    browse.ls, upkeep.show, browse.load, browse.log, upkeep.reset, upkeep.accept, project.adopt,
     upkeep.copy, upkeep.gc, upkeep.verify,
-    graph_cli.graph, comparing_cli.compare, comparing_cli.diff,
-    pipes_cli.pipe, export_cli.export, profiles_cli.profile, secrets_cli.credentials,
-    machine_cli.plugins, machine_cli.doctor, machine_cli.completion,
+    graph.graph, comparing.compare, comparing.diff,
+    pipes.pipe, export.export, profiles.profile, secrets.credentials,
+    machine.plugins, machine.doctor, machine.completion,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from d6tstore import central, context, profiles, project, registry
+from d6tstore import context, profiles, project, registry
 from d6tstore.access import Access, PipeAccess, Remote, chosen, opened
 from d6tstore.backend import Backend
+from d6tstore.credentials.secret import veiled
 from d6tstore.errors import BackendError, Conflict, CredentialsError, ExchangeFailed, UsageError
+from d6tstore.profiles import central
 from d6tstore.repository import Repository
-from d6tstore.secret import veiled
 from d6tstore.store import Store
 
 _REMOTE = "remote://"

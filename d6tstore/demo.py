@@ -18,10 +18,10 @@ from typing import Any
 import click
 
 from d6tstore import config, context, tasks
+from d6tstore.commands.shell import FAILED, Failure
 from d6tstore.display import grouped
 from d6tstore.errors import UsageError
 from d6tstore.report import Report
-from d6tstore.shell import FAILED, Failure
 from d6tstore.task import Task
 
 _COLOURS = {"ran": "yellow", "restored": "cyan", "reused": "green", "failed": "red", "blocked": "red"}

@@ -13,7 +13,7 @@ from d6tstore.tables import one_line
 from d6tstore.task import Task
 
 if TYPE_CHECKING:
-    from d6tstore.comparison import Comparison
+    from d6tstore.comparison.table import Comparison
     from d6tstore.store import Store
 
 
@@ -90,7 +90,7 @@ def compare(
     store: Store, tasks: list[Task], sort: str | None = None, best: str | Mapping[str, str] | None = None
 ) -> Comparison:
     """Parameters x metrics x seconds x rows x bytes; see `Store.compare`."""
-    from d6tstore.comparison import Comparison
+    from d6tstore.comparison.table import Comparison
 
     plan = store.plan(tasks)
     tasks = [plan.graph.tasks[id] for id in plan.graph.targets]

@@ -148,8 +148,8 @@ class _Here(NamedTuple):
 
 def _shared(pipe: str, family: str) -> list[Record]:
     """Records of the family at the other side of the pipe."""
-    from d6tstore.pipe import Pipe
     from d6tstore.pipes import get_pipe
+    from d6tstore.sharing.pipe import Pipe
 
     found = get_pipe(pipe)
     if not isinstance(found, Pipe):

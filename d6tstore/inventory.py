@@ -9,13 +9,13 @@ import secrets
 from collections.abc import Callable
 from typing import NamedTuple
 
-from d6tstore import place, profiles, registry, vault
+from d6tstore import place, profiles, registry
 from d6tstore.access import Access, for_writing
 from d6tstore.backend import Backend
-from d6tstore.credentials import PASSWORD, Credentials, variable_of
+from d6tstore.credentials import PASSWORD, Credentials, variable_of, vault
+from d6tstore.credentials.words import is_field
 from d6tstore.errors import CredentialsError, ProfileError
 from d6tstore.record import ROOT
-from d6tstore.secret_words import is_field
 
 _PREFIX = "D6TSTORE_"
 _SETTINGS = ("D6TSTORE_STORE", "D6TSTORE_PROFILE", "D6TSTORE_KEYRING_TIMEOUT", "D6TSTORE_CACHE")

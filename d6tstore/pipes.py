@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from d6tstore.access import Remote
-    from d6tstore.exchange import Exchange
-    from d6tstore.file_pipe import FilesPipe
-    from d6tstore.pipe import Pipe
+    from d6tstore.plainfiles.pipe import FilesPipe
+    from d6tstore.sharing.exchange import Exchange
+    from d6tstore.sharing.pipe import Pipe
 
 
 def init(name: str, url: str | Path | None = None, **settings: Any) -> Pipe:
@@ -38,7 +38,7 @@ def init(name: str, url: str | Path | None = None, **settings: Any) -> Pipe:
         >>> d6tstore.pipes.init("team-features", url="s3://bucket/team", role="read")  # doctest: +SKIP
         Pipe('team-features', 's3://bucket/team')
     """
-    from d6tstore.pipe import Pipe
+    from d6tstore.sharing.pipe import Pipe
 
     try:
         remote = _registered(name, url, settings, "results")
@@ -63,7 +63,7 @@ def files(name: str, url: str | Path | None = None, **settings: Any) -> FilesPip
     Example:
         >>> d6tstore.pipes.files("vendor", url="sftp://ann@host/drop", include="*.csv")  # doctest: +SKIP
     """
-    from d6tstore.file_pipe import FilesPipe
+    from d6tstore.plainfiles.pipe import FilesPipe
 
     try:
         remote = _registered(name, url, settings, "files")
@@ -109,16 +109,16 @@ def known() -> dict[str, Remote]:
 
 def _made(remote: Remote) -> Pipe | FilesPipe:
     if remote.access.kind == "files":
-        from d6tstore.file_pipe import FilesPipe
+        from d6tstore.plainfiles.pipe import FilesPipe
 
         return FilesPipe(remote, project.root())
-    from d6tstore.pipe import Pipe
+    from d6tstore.sharing.pipe import Pipe
 
     return Pipe(remote)
 
 
 def _of_results(name: str | None) -> Pipe:
-    from d6tstore.pipe import Pipe
+    from d6tstore.sharing.pipe import Pipe
 
     pipe = get_pipe(name)
     if not isinstance(pipe, Pipe):

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
 from d6tstore.credentials import PASSWORD, Credentials, check_name
+from d6tstore.credentials.secret import MASK, Secret, veiled
+from d6tstore.credentials.words import field_of, is_secret, is_value, tells
 from d6tstore.errors import CredentialsError
-from d6tstore.secret import MASK, Secret, veiled
-from d6tstore.secret_words import field_of, is_secret, is_value, tells
 
 # Also `simplecache::s3://...` and `jdbc:postgresql://...`
 _URL = re.compile(

@@ -9,26 +9,27 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from d6tstore import context, copying, explain, html, live, maintenance, querying
+from d6tstore import context, explain, html, live, maintenance, querying
 from d6tstore.access import chosen
 from d6tstore.by_hand import refuse_inside_run
 from d6tstore.engine import Run, pool
 from d6tstore.errors import UsageError
 from d6tstore.graph import Graph
-from d6tstore.pipe import Pipe
 from d6tstore.plan import Plan
 from d6tstore.record import Record
 from d6tstore.report import Copies, Report, Watcher
 from d6tstore.repository import Repository
 from d6tstore.resets import Resets
 from d6tstore.shapes import flatten
+from d6tstore.sharing import copying
+from d6tstore.sharing.pipe import Pipe
 from d6tstore.target import inputs, outputs, targets
 from d6tstore.task import Task, newest
 
 if TYPE_CHECKING:
     from d6tstore.access import Remote
     from d6tstore.backend import Backend
-    from d6tstore.comparison import Comparison
+    from d6tstore.comparison.table import Comparison
     from d6tstore.picture import Picture
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from d6tstore import context, fetching, html, staleness
+from d6tstore import context, html, staleness
 from d6tstore.backend import Backend
 from d6tstore.errors import (
     D6tstoreError,
@@ -24,6 +24,7 @@ from d6tstore.record import Output, Record
 from d6tstore.registry import format_name, format_of, kept_format
 from d6tstore.repository import Repository
 from d6tstore.shapes import TargetDict, TargetList
+from d6tstore.sharing import fetching
 from d6tstore.task import Task
 from d6tstore.transfers import Transfers
 

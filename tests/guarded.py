@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from d6tstore.backend import Backend, Entry, check_key
+from d6tstore.credentials.secret import Secret
 from d6tstore.errors import BackendError, Denied, InvalidKey, NotFound
-from d6tstore.secret import Secret
 
 log = logging.getLogger("guarded")
 

@@ -15,9 +15,10 @@ import threading
 from pathlib import Path
 
 import d6tstore
-from d6tstore import context, journal, pipes
+from d6tstore import context, pipes
 from d6tstore.errors import Conflict, D6tstoreError, ExchangeFailed
-from d6tstore.pipe import Pipe
+from d6tstore.sharing import journal
+from d6tstore.sharing.pipe import Pipe
 
 PATIENCE = 120  # seconds after which a process counts as hanging
 _numbers = itertools.count(1)

@@ -22,8 +22,9 @@ from click.testing import CliRunner
 
 import d6tstore
 from d6tstore import cli as cli_module
-from d6tstore import registry, upkeep
+from d6tstore import registry
 from d6tstore.cli import cli
+from d6tstore.commands import upkeep
 
 D6TSTORE = [sys.executable, "-m", "d6tstore.cli"]
 FLOW = """

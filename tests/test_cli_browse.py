@@ -371,7 +371,7 @@ def test_load_to_a_file_replaces_it_when_told(call, filled, project):
 
 def test_load_to_a_file_is_all_or_nothing(call, filled, project, monkeypatch):
     """Interrupted while it writes: what was there is whole, and no debris."""
-    from d6tstore import presenting
+    from d6tstore.commands import presenting
 
     def interrupted(text):
         def fill(to):

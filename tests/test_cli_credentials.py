@@ -16,9 +16,10 @@ import pytest
 from click.testing import CliRunner
 from keyring_file import env_of
 
-from d6tstore import registry, vault
+from d6tstore import registry
 from d6tstore.cli import cli
-from d6tstore.secret import Secret
+from d6tstore.credentials import vault
+from d6tstore.credentials.secret import Secret
 
 COMMAND = [sys.executable, "-m", "d6tstore.cli", "credentials"]
 SECRETS = [

@@ -16,8 +16,8 @@ from test_adopt import FLOW, MADE
 from test_cli import D6TSTORE, error, shell_env, terminal
 
 import d6tstore
-from d6tstore import template
 from d6tstore.cli import cli
+from d6tstore.commands import template
 
 FILES = ["tasks.py", "run.py", "visualize.py", "d6tstore.toml", "pyproject.toml", "README.md", ".gitignore",
          "raw/sales.csv", "tests/test_tasks.py"]  # fmt: skip

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 import d6tstore
-from d6tstore import comparison
 from d6tstore.cli import cli
+from d6tstore.comparison import table as comparison
 from d6tstore.errors import UsageError
 
 

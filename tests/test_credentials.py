@@ -19,11 +19,11 @@ import rich.console
 import rich.traceback
 from keyring.backend import KeyringBackend
 
-from d6tstore import registry, vault
+from d6tstore import registry
 from d6tstore.backend import Backend
-from d6tstore.credentials import Credentials, check_field, check_name, lookup, variable_of
+from d6tstore.credentials import Credentials, check_field, check_name, lookup, variable_of, vault
+from d6tstore.credentials.secret import MASK, Secret
 from d6tstore.errors import BackendError, CredentialsError, Denied, ForeignError
-from d6tstore.secret import MASK, Secret
 
 TEXT = "hunter2-hunter2"
 

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import d6tstore
-from d6tstore import frame_side, value_difference
 from d6tstore.cli import cli
+from d6tstore.comparison import side as frame_side
+from d6tstore.comparison import values as value_difference
 from d6tstore.errors import NeverRun, OutputMissing, SelectionError, UndeclaredLoad, UsageError
 
 FRAMES: dict[str, object] = {}  # what the tasks below save, by name

@@ -16,14 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import d6tstore
-from d6tstore import file_folder, file_transfer, files_cli
 from d6tstore.access import PipeAccess, Remote
 from d6tstore.backend import Backend, Entry, check_key
 from d6tstore.cli import cli
+from d6tstore.commands import files as files_cli
 from d6tstore.errors import BackendError, Conflict, CredentialsError, Denied, ExchangeFailed, FormatError, UsageError
-from d6tstore.file_patterns import Selection, matches
-from d6tstore.file_pipe import FilesPipe
-from d6tstore.file_state import There
+from d6tstore.plainfiles import folder as file_folder
+from d6tstore.plainfiles import transfer as file_transfer
+from d6tstore.plainfiles.patterns import Selection, matches
+from d6tstore.plainfiles.pipe import FilesPipe
+from d6tstore.plainfiles.state import There
 from d6tstore_plugins.local import LocalBackend
 
 OLD = 1_700_000_000
@@ -652,7 +654,7 @@ PULL = """
 import sys
 from pathlib import Path
 from d6tstore.access import PipeAccess, Remote
-from d6tstore.file_pipe import FilesPipe
+from d6tstore.plainfiles.pipe import FilesPipe
 from d6tstore_plugins.local import LocalBackend
 
 class Telling(LocalBackend):

@@ -17,14 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from d6tstore import fingerprint as module
-from d6tstore import source, syntax
+import d6tstore
 from d6tstore.errors import D6tstoreError
-from d6tstore.fingerprint import Fingerprint, changed, fingerprint
+from d6tstore.fingerprint import Fingerprint, changed, fingerprint, source, syntax
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden" / "fingerprint.json"
-PACKAGE = Path(module.__file__).parent
+PACKAGE = Path(d6tstore.__file__).parent
 _number = itertools.count()
 
 
@@ -891,10 +890,10 @@ def _version(python):
 
 GOLDEN_SCRIPT = """
 import ast, hashlib, json, sys, types
-package = types.ModuleType("d6tstore")                   # without its __init__, which imports the world
-package.__path__ = [sys.argv[1]]
-sys.modules["d6tstore"] = package
-from d6tstore import names, syntax
+for name in ("d6tstore", "d6tstore.fingerprint"):        # without their __init__, which import the world
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [sys.argv[1] + name.removeprefix("d6tstore").replace(".", "/")]
+from d6tstore.fingerprint import names, syntax
 functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 hashes = []
 for case in json.load(open(sys.argv[2])):

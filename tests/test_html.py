@@ -8,7 +8,7 @@ import pytest
 import d6tstore
 from d6tstore import html
 from d6tstore.errors import RunFailed
-from d6tstore.pipe import Pipe
+from d6tstore.sharing.pipe import Pipe
 
 EVIL = "<script>alert(1)</script> & \"x\" 'y'"
 

@@ -21,8 +21,8 @@ from d6tstore.errors import (
     RunFailed,
     UsageError,
 )
-from d6tstore.pipe import Pipe
 from d6tstore.record import ANCESTORS
+from d6tstore.sharing.pipe import Pipe
 
 RAN = []
 NUMBERS = itertools.count(1)
@@ -873,7 +873,7 @@ def test_namespaces_that_share_a_place_have_logs_of_their_own(people):
 
 
 def test_a_clock_far_ahead_takes_nobody_along(ann, monkeypatch):
-    from d6tstore import journal
+    from d6tstore.sharing import journal
 
     journal.write(ann.pipe().there.default, "", {}, [])
     key = next(e.key for e in ann.pipe().there.default.list(".d6tstore/log/"))

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from d6tstore import place, secret_words
+from d6tstore import place
 from d6tstore.credentials import check_field, check_name
+from d6tstore.credentials import words as secret_words
+from d6tstore.credentials.words import is_secret
 from d6tstore.errors import CredentialsError
 from d6tstore.place import holds_secret, refuse_secrets, secrets_in, split
-from d6tstore.secret_words import is_secret
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 hosts = st.sampled_from(["db", "db.example.com:5432", "[::1]", "[::1]:5432", "h1,h2:5433", "10.0.0.1"])

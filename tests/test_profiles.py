@@ -15,7 +15,7 @@ import pytest
 import d6tstore
 from d6tstore import profiles
 from d6tstore.errors import CredentialsError, ProfileError, UsageError
-from d6tstore.profile_files import FILE, current_project, project_files, user_file
+from d6tstore.profiles.files import FILE, current_project, project_files, user_file
 
 URL = 'url = "memory://"\n'
 

@@ -22,8 +22,8 @@ import rich.console
 import rich.pretty
 import rich.traceback
 
+from d6tstore.credentials.secret import MASK, Secret, cleaned, described, masked, veiled
 from d6tstore.errors import BackendError, CredentialsError, D6tstoreError, Denied, ForeignError, Held, NotFound
-from d6tstore.secret import MASK, Secret, cleaned, described, masked, veiled
 
 TEXT = "hunter2-hunter2"
 AWKWARD = [

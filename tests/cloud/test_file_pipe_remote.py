@@ -17,7 +17,7 @@ from d6tstore import registry
 from d6tstore.access import PipeAccess, Remote
 from d6tstore.credentials import Credentials
 from d6tstore.errors import BackendError, Conflict, Denied, ExchangeFailed, Unsupported
-from d6tstore.file_pipe import FilesPipe
+from d6tstore.plainfiles.pipe import FilesPipe
 from d6tstore_plugins.cloud import filesystem_entries
 from d6tstore_plugins.cloud.filesystem import FilesystemBackend
 

@@ -10,8 +10,8 @@ import pytest
 from pipe_people import Blob, Frame, Number, Person, Process, race, whole
 from s3proxy import ACCESS_DENIED, SLOW_DOWN
 
-from d6tstore import bulk, journal
 from d6tstore.errors import BackendError, Damaged, Denied, ExchangeFailed, NotFound
+from d6tstore.sharing import bulk, journal
 from d6tstore_plugins.cloud.s3 import S3Backend
 
 

@@ -14,7 +14,8 @@ import killing
 from killing import Fit, everything, generation, plain, tasks
 
 import d6tstore
-from d6tstore import context, journal, pipes, synced
+from d6tstore import context, pipes
+from d6tstore.sharing import journal, synced
 
 killing.STEPS += ("link",)
 

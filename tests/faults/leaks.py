@@ -24,10 +24,10 @@ import cloudpickle
 import rich.pretty
 
 import d6tstore
-from d6tstore import context, vault
+from d6tstore import context
 from d6tstore.access import SecretWarning
-from d6tstore.credentials import Credentials
-from d6tstore.secret import Secret
+from d6tstore.credentials import Credentials, vault
+from d6tstore.credentials.secret import Secret
 
 FLOW = '''
 import os

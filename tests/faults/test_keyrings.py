@@ -23,10 +23,9 @@ from keyring.backends.chainer import ChainerBackend
 from keyring.backends.fail import Keyring as NoKeyring
 from keyring_faulty import SECRET
 
-from d6tstore import vault
-from d6tstore.credentials import Credentials
+from d6tstore.credentials import Credentials, vault
+from d6tstore.credentials.secret import Secret
 from d6tstore.errors import CredentialsError
-from d6tstore.secret import Secret
 
 TESTS = Path(__file__).parent.parent
 VARIABLE = "set the environment variable D6TSTORE_<NAME>_<FIELD>"
@@ -66,10 +65,10 @@ def child(project, tmp_path):
         program = f"""
 import json, os, sys, warnings
 import keyring as package
-from d6tstore import vault
+from d6tstore.credentials import vault
 from d6tstore.credentials import Credentials
 from d6tstore.errors import CredentialsError
-from d6tstore.secret import Secret
+from d6tstore.credentials.secret import Secret
 
 def told(call, *args):
     try:
@@ -318,7 +317,7 @@ def test_a_prompt_that_nobody_answers_leaves_the_terminal_as_it_was():
 import os, sys
 os.setsid()
 os.close(os.open(os.ttyname(0), os.O_RDWR))  # the terminal of this session
-from d6tstore import vault
+from d6tstore.credentials import vault
 try:
     vault.get("w", "password")
 except Exception as exc:

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from pipe_people import Blob, Frame, Number, Person, Process, Twice, actions, race, whole
 
-from d6tstore import publishing, record
+from d6tstore import record
 from d6tstore.errors import Conflict, ExchangeFailed, OutputMissing
+from d6tstore.sharing import publishing
 
 KILLING = Path(__file__).parent / "killing_pipes.py"
 
@@ -137,7 +138,7 @@ import os, sys
 sys.path.insert(0, {tests!r})
 from pipe_people import *
 from d6tstore.errors import Denied
-import d6tstore.export_cli, d6tstore.pipe, d6tstore.engine, d6tstore.display, pickle, json, tempfile
+import d6tstore.commands.export, d6tstore.sharing.pipe, d6tstore.engine, d6tstore.display, pickle, json, tempfile
 import d6tstore.explain, email.parser
 with tempfile.TemporaryDirectory() as warm:  # loads all modules: nobody may not read them later
     first = Person(warm + "/a", warm + "/b"); first.run(Number()); first.pipe.push()

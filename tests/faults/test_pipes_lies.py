@@ -15,9 +15,10 @@ from click.testing import CliRunner
 from pipe_people import Blob, Frame, Model, Number, Person, actions, forge, whole
 
 import d6tstore
-from d6tstore import context, record, synced
+from d6tstore import context, record
 from d6tstore.cli import cli
 from d6tstore.errors import Conflict, Damaged, Denied, ExchangeFailed, UsageError
+from d6tstore.sharing import synced
 
 OTHERS = [Number(n=8), Number(n=9)]
 

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 import d6tstore
-from d6tstore import vault
-from d6tstore.credentials import Credentials
+from d6tstore.credentials import Credentials, vault
 from d6tstore.errors import BackendError, D6tstoreError, Denied, OutputMissing, ProfileError, RunFailed, UsageError
 
 GEN = 1

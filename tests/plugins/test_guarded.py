@@ -9,11 +9,11 @@ import guarded
 import pytest
 
 import d6tstore
-from d6tstore import registry, vault
+from d6tstore import registry
 from d6tstore.access import SecretWarning
-from d6tstore.credentials import Credentials
+from d6tstore.credentials import Credentials, vault
+from d6tstore.credentials.secret import Secret
 from d6tstore.errors import BackendError, CredentialsError, Denied, RunFailed
-from d6tstore.secret import Secret
 from d6tstore.testing import BackendTests
 
 READS, WRITES = "read only/50%", "p@ss:w/rd ünï?#&'\"\\"

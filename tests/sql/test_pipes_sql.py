@@ -11,8 +11,8 @@ from pipe_people import Frame, Model, Number, Person, Process, actions, race, wh
 from postgres import connect
 
 import d6tstore
-from d6tstore import journal, publishing
 from d6tstore.errors import BackendError, Conflict, Denied, ExchangeFailed
+from d6tstore.sharing import journal, publishing
 
 
 @pytest.fixture(params=["postgres", "sqlite"])
@@ -170,7 +170,7 @@ class Lake(d6tstore.tasks.TaskPqPandas):
 
 DYING = """
 import os
-from d6tstore import exchanging, journal, publishing
+from d6tstore.sharing import exchanging, journal, publishing
 numbers = iter(range(100))
 def dying(real):
     def call(*given):

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 import d6tstore
 from d6tstore.access import Remote
 from d6tstore.errors import Conflict, Denied, ExternalAbsent
-from d6tstore.pipe import Pipe
 from d6tstore.plan import State
+from d6tstore.sharing.pipe import Pipe
 
 PLACES = ["folder", "s3", "postgres", "sqlite", "duckdb"]
 TABLES = ("postgres", "sqlite", "duckdb")

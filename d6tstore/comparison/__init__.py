@@ -1,0 +1,1 @@
+"""Results beside each other: the table of `compare`, and how two outputs differ."""

@@ -1,0 +1,1 @@
+"""Folders of plain files as pipes: those of a vendor or a colleague, without records."""

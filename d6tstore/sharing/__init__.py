@@ -1,0 +1,1 @@
+"""Results go between places: pipes compare both sides, decide, move objects, and publish records."""
