@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import wait
@@ -12,6 +14,34 @@ from typing import Any, TypeVar
 K = TypeVar("K")
 T = TypeVar("T")
 _AT_ONCE = 48  # requests
+_MOMENT = 0.002  # seconds
+_PATIENCE = 1.0  # seconds
+_handing: set[int] = set()  # threads of Rust that hand a result to a loop
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that knows which threads hand something to it.
+
+    Before Python 3.14 a thread that comes back to an interpreter which ends is unwound, and Rust aborts the process
+    then (cpython#87135). The thread that handed over the last result may be that late.
+    """
+
+    def call_soon_threadsafe(self, *args: Any, **options: Any) -> asyncio.Handle:  # type: ignore[override]
+        """See `asyncio.loop.call_soon_threadsafe`."""
+        me = threading.get_ident()
+        _handing.add(me)
+        try:
+            return super().call_soon_threadsafe(*args, **options)
+        finally:
+            _handing.discard(me)
+
+
+def _leave() -> None:
+    """Wait, before the interpreter ends, for threads of Rust that are in it."""
+    deadline = time.monotonic() + _PATIENCE
+    while _handing and time.monotonic() < deadline:
+        time.sleep(_MOMENT)
+    time.sleep(_MOMENT)  # what they do in it after that
 
 
 class Aside:
@@ -35,6 +65,7 @@ class Aside:
                 wait([future], 0.2)
         except BaseException:
             future.cancel()
+            time.sleep(_MOMENT)  # its threads learn of it before the interpreter ends
             raise
         return future.result()
 
@@ -62,7 +93,9 @@ class Aside:
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            self._loop = _Loop()
+            atexit.unregister(_leave)
+            atexit.register(_leave)  # what is registered later is done earlier
             self._ends = weakref.finalize(self, _stop, self._loop)
             threading.Thread(target=_run, args=[self._loop], name=self._name, daemon=True).start()
         return self._loop
