@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="d6tstore %(version)s")
 @click.option("--store", metavar="URL", envvar="D6TSTORE_STORE", help="Where results lie: folder or URL. "
-              "[env: D6TSTORE_STORE; default: what the task's module chose, else ./data]")  # fmt: skip
+              "[env: D6TSTORE_STORE; default: what the task's module chose, else the profile default, else ./data]")  # fmt: skip
 @click.option("--profile", metavar="NAME", envvar="D6TSTORE_PROFILE", help="Where results lie: a profile instead. "
               "[env: D6TSTORE_PROFILE]")  # fmt: skip
 @click.pass_context

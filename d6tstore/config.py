@@ -41,7 +41,8 @@ def open(
     Args:
         url: folder, URL such as `memory://`, or name of a profile (see `d6tstore profile list`). `remote://NAME` is
             a local copy of what the pipe NAME shares: its records come at once, objects when they are loaded, and
-            `pipe.push()` gives back. None is the profile that `D6TSTORE_PROFILE` names, else `./data`.
+            `pipe.push()` gives back. None is the profile that `D6TSTORE_PROFILE` names, else the profile `default`
+            if there is one, else `./data`.
         backends: further places by name, for tasks that name one (`Task.backend`).
         credentials: name of the credentials that open the place; None is `user@host` of the URL.
         write_credentials: name of other credentials, for writing.
@@ -60,12 +61,12 @@ def open(
         Store('memory://')
     """
     if not isinstance(url, str | Path | None) or not str(url):
-        raise UsageError(f"{_kind(url)} is no place: give a folder, a URL or a profile; None is ./data.")
+        raise UsageError(f"{_kind(url)} is no place: give a folder, a URL or a profile.")
     for name, value in (backends or {}).items():
         if not isinstance(value, str | Path | Backend) or not str(value):
             raise UsageError(f"backend {name!r}: {_kind(value)} is no place: give a folder or a URL.")
     project.folder()  # what is relative is relative to it
-    profile_name = os.environ.get("D6TSTORE_PROFILE") or None if url is None else url
+    profile_name = os.environ.get("D6TSTORE_PROFILE") or profiles.default() if url is None else url
     settings, further, pipes = {}, {}, profiles.pipes()
     access = Access("data" if url is None else str(url), {}, credentials, write_credentials)
     if isinstance(profile_name, str) and (url is None or _is_word(profile_name)):

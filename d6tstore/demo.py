@@ -64,7 +64,7 @@ def run(folder: str | None = None) -> None:
                 shutil.copy(file, place)
         stack.enter_context(contextlib.chdir(place))
         stack.enter_context(_importable())
-        stack.enter_context(context.using(config.open()))
+        stack.enter_context(context.using(config.open("./data")))
         demo = Demo(place)
         demo.play()
         click.echo(f"\n{demo.number} steps, each as it says, in {time.perf_counter() - started:.1f} s.")

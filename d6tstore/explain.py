@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from d6tstore import html, staleness
-from d6tstore.plan import Node, Plan
+from d6tstore.plan import UPSTREAM, Node, Plan
 from d6tstore.record import Record, nearest
 from d6tstore.tables import one_line
 from d6tstore.task import Task
@@ -15,6 +15,9 @@ from d6tstore.task import Task
 if TYPE_CHECKING:
     from d6tstore.comparison.table import Comparison
     from d6tstore.store import Store
+
+
+_CAUSES = 5  # that are named
 
 
 @dataclass
@@ -64,7 +67,23 @@ def explain(plan: Plan, task: Task) -> Explanation:
     for id in plan.graph.inputs[task.id]:
         if plan.nodes[id].will_run:
             details.append(f"input {plan.nodes[id]}")
+    details += [f"because of {cause}" for cause in _causes(plan, task)]
     return Explanation(node, [one_line(detail) for detail in details])
+
+
+def _causes(plan: Plan, task: Task) -> list[str]:
+    """Tasks further up that run for reasons of their own."""
+    direct = set(plan.graph.inputs[task.id])
+    above, found = [id for id in direct if plan.nodes[id].will_run], dict[str, None]()
+    seen = set(above)
+    while above:
+        id = above.pop()
+        if id not in direct and plan.nodes[id].reason != UPSTREAM:
+            found[str(plan.nodes[id])] = None
+        more = [i for i in plan.graph.inputs[id] if i not in seen and plan.nodes[i].will_run]
+        seen.update(more)
+        above += more
+    return [*list(found)[:_CAUSES], *([f"{len(found) - _CAUSES} more"] if len(found) > _CAUSES else [])]
 
 
 def _all_changes(plan: Plan, task: Task, found: Record) -> list[str]:

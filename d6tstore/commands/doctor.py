@@ -73,8 +73,9 @@ def _plugins() -> Iterator[Check]:
     for each in plugins:
         if each.needs:
             lacking.setdefault(each.needs, []).append(each.name)
-    for needs, names in lacking.items():
-        yield Check(", ".join(names), NOTE, f"needs {needs}")
+    if lacking:
+        names = ", ".join(name for names in lacking.values() for name in names)
+        yield Check("not installed", NOTE, f"{names}. Who wants one: `d6tstore plugins` says what it needs")
     for each in plugins:
         if each.error:
             yield Check(f"{each.group[:-1]} {each.name}", NOTE, each.error)

@@ -58,7 +58,7 @@ def grids_of(words: Sequence[str]) -> list[Task]:
 
 
 def current_store() -> Store:
-    """That of `--store`; else what the task's module chose by `init`; else ./data. Call `tasks_of` first."""
+    """That of `--store`; else what the task's module chose by `init`; else as `init()`. Call `tasks_of` first."""
     url = click.get_current_context().obj
     if url is None:
         with contextlib.suppress(NotInitialised):

@@ -60,6 +60,7 @@ def init(url: str, name: str, user: bool, as_json: bool, **given: Any) -> None:
       d6tstore init
       d6tstore init postgresql://etl@db/features --name prod --credentials warehouse
     """
+    from d6tstore import profiles
     from d6tstore.profiles import edit
 
     values = {"url": url, **{key: value for key, value in given.items() if value is not None}}
@@ -68,6 +69,8 @@ def init(url: str, name: str, user: bool, as_json: bool, **given: Any) -> None:
         echo_json({"profile": name, "file": str(file)})
         return
     click.echo(f"[profiles.{name}] is written in {file}. It is used by any of")
+    if name == profiles.default():
+        click.echo("  d6tstore.init()                      in Python, and COMMAND in a shell, where no other is named")
     click.echo(f'  d6tstore.init("{name}")              in Python')
     click.echo(f"  d6tstore --profile {name} COMMAND    in a shell")
     click.echo(f"  export D6TSTORE_PROFILE={name}       for both, where none is named")

@@ -23,6 +23,7 @@ from d6tstore.registry import scheme
 
 T = TypeVar("T", bound=msgspec.Struct)
 A = TypeVar("A", bound=Access)
+_DEFAULT = "default"
 _WORD = re.compile(r"[\w-]{1,64}")
 _SETTINGS = ("namespace", "check", "keep_versions", "trusted", "cache")
 _CHECKS = ("exists", "content", "code")
@@ -129,6 +130,11 @@ def pipes() -> dict[str, PipeAccess]:
     for table in tables():
         found = _pipes(table) | found
     return found
+
+
+def default() -> str | None:
+    """The name of the profile for those who name none, if there is one. Raises ProfileError: a file is not right."""
+    return _DEFAULT if any(_DEFAULT in table.profiles for table in tables()) else None
 
 
 def check(file: Path, as_file: Path) -> None:

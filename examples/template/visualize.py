@@ -1,6 +1,8 @@
 """Look at results, after run.py: python visualize.py"""
 
-from run import FORECASTS, init
+from run import FORECASTS
+
+import d6tstore
 
 WIDTH = 40  # characters of the longest bar
 
@@ -13,7 +15,7 @@ def bars(values):
 
 
 if __name__ == "__main__":
-    init()
+    d6tstore.init()
     sales = FORECASTS[0].requires().requires().output().load()
     weekly = sales.set_index("day").sold.resample("W").sum()
     print("Sold per week")
