@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="d6tstore %(version)s")
 @click.option("--store", metavar="URL", envvar="D6TSTORE_STORE", help="Where results lie: folder or URL. "
-              "[env: D6TSTORE_STORE; default: what the task's module chose, else the profile default, else ./data]")  # fmt: skip
+              "[env: D6TSTORE_STORE; default: what the task's module chose, else the profile `default`, "
+              "else ./data]")  # fmt: skip
 @click.option("--profile", metavar="NAME", envvar="D6TSTORE_PROFILE", help="Where results lie: a profile instead. "
               "[env: D6TSTORE_PROFILE]")  # fmt: skip
 @click.pass_context
@@ -118,10 +120,12 @@ def run(words: tuple[str, ...], force: tuple[str, ...], workers: int | None, qui
 
 def _show(report: Report, as_json: bool) -> None:
     if as_json:
+        from d6tstore.report import error_text
+
         tasks = [
             {
                 "task": repr(each.task), "id": each.task.id, "action": each.action, "reason": each.reason,
-                "seconds": each.seconds, "error": None if each.error is None else repr(each.error),
+                "seconds": each.seconds, "error": None if each.error is None else error_text(each.error, repr),
             }
             for each in report
         ]  # fmt: skip
@@ -199,11 +203,12 @@ def why(words: tuple[str, ...], as_json: bool) -> None:
         store = current_store()
         found = [store.why(task) for task in tasks]
     if as_json:
-        told = [
-            {"task": repr(each.node.task), "state": each.state, "reason": each.reason, "details": each.details}
-            for each in found
-        ]
-        echo_json(told)
+        echo_json(
+            [
+                {"task": repr(each.node.task), "state": each.state, "reason": each.reason, "details": each.details}
+                for each in found
+            ]
+        )
     for each in found if not as_json else ():
         click.echo(str(each))
 
@@ -220,8 +225,11 @@ for _command in (
 
 def main() -> None:
     """Entry point of the command `d6tstore`."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - it lives as long as the process
+        elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a pipe that knows ASCII only gets `?`, no crash
     cli(prog_name="d6tstore")
 

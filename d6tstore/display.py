@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from d6tstore import html
 from d6tstore.plan import NEVER_RUN, Node, Plan, State
 from d6tstore.record import Record, nearest
-from d6tstore.report import Report
+from d6tstore.report import Report, error_text
 from d6tstore.task import Task
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def report_html(report: Report) -> str:
         for action, tasks, reason in grouped(report)
         if action != "reused"
     ]
-    failed = [[repr(o.task), f"{type(o.error).__name__}: {o.error}"] for o in report if o.error is not None]
+    failed = [[repr(o.task), error_text(o.error)] for o in report if o.error is not None]
     return html.box(html.title(counts), html.table([], rows), html.table([], failed))
 
 

@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from d6tstore import tables
 from d6tstore.errors import PluginError, UsageError
 from d6tstore.plan import Node, Plan, State
 from d6tstore.tables import one_line
+from d6tstore.whole import replacing
 
 FOLDED = 60
 """Tasks beyond which those of one family become one node."""
@@ -137,7 +137,9 @@ class Picture:
         if path.suffix not in (".svg", ".mmd"):
             raise UsageError(f"{path.name!r} is neither .svg nor .mmd (Mermaid). Choose one of these endings.")
         text = self.svg if path.suffix == ".svg" else self.mermaid
-        return tables.write(path, lambda file: file.write_text(f"{text}\n", encoding="utf-8"))
+        with replacing(path) as staged:
+            staged.write_text(f"{text}\n", encoding="utf-8")
+        return path
 
     def as_json(self) -> dict[str, Any]:
         """Nodes, with their lines of text and the state that they show, and edges from an input to what reads it."""

@@ -20,6 +20,15 @@ COPIED, SAME, NEWER, DIFFERENT = "copied", "same", "newer there", "differs there
 ABSENT, LIVE, FAILED = "no result here", "only in memory", "failed"
 
 
+def error_text(error: BaseException, form: Callable[[BaseException], str] | None = None) -> str:
+    """What a task raised: kind and message, or as `form` has it. One whose text raises another costs no report."""
+    kind = type(error).__name__
+    try:
+        return f"{kind}: {error}" if form is None else form(error)
+    except Exception as exc:  # noqa: BLE001 - it is the user's
+        return f"{kind}: its text raises {type(exc).__name__}"
+
+
 class Outcome(NamedTuple):
     """What became of one task: `ran`, `reused`, `restored`, `failed` or `blocked`, and why.
 
@@ -136,7 +145,7 @@ class Report:
         lines = [f"{told} in {self.seconds:.2f} s{saved}"]
         for outcome in self:
             if outcome.action != "reused":
-                error = f": {type(outcome.error).__name__}: {outcome.error}" if outcome.error else ""
+                error = f": {error_text(outcome.error)}" if outcome.error else ""
                 lines.append(f"  {outcome.action:8} {outcome.task!r} ({outcome.reason}){error}")
         return "\n".join(lines)
 
@@ -153,7 +162,7 @@ class Report:
         failures = [outcome for outcome in self if outcome.error is not None]
         if not failures:
             return
-        shown = "; ".join(f"{o.task!r}: {type(o.error).__name__}: {o.error}" for o in failures[:5])
+        shown = "; ".join(f"{o.task!r}: {error_text(o.error)}" for o in failures[:5] if o.error)
         more = f" and {len(failures) - 5} more" if len(failures) > 5 else ""
         blocked = f"; {len(self.blocked)} more could not run without them" if self.blocked else ""
         raise RunFailed(

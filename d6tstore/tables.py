@@ -1,15 +1,11 @@
-"""Tables as plain text and as Markdown, and files that are written whole or not at all."""
+"""Tables as plain text and as Markdown, and values as text and JSON."""
 
 from __future__ import annotations
 
+import datetime
 import math
-import os
-import secrets
-from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Any
-
-from d6tstore.errors import UsageError
 
 SHOWN = 60
 """Rows of a table for a person."""
@@ -66,33 +62,17 @@ def json_value(value: Any) -> Any:
     """A value as JSON has it; what it has no word for, such as NaN or a date, as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, dict):
         return {str(name): json_value(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [json_value(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def write(path: str | os.PathLike[str], content: Callable[[Path], object]) -> Path:
-    """Write a file whole or not at all.
-
-    Args:
-        path: of the file.
-        content: writes it to the temporary file that it is given.
-
-    Raises:
-        UsageError: it cannot be written there.
-    """
-    path = Path(path)
-    staged = path.with_name(f".d6tstore-{secrets.token_hex(8)}{path.suffix}")
-    try:
-        try:
-            content(staged)
-            return staged.replace(path)
-        finally:
-            staged.unlink(missing_ok=True)
-    except OSError as exc:
-        raise UsageError(f"{str(path)!r} cannot be written: {exc.strerror}. Choose another place.") from exc
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return json_value(value.item()) if hasattr(value, "item") and getattr(value, "shape", None) == () else str(value)
 
 
 def _numbers(values: Sequence[Any]) -> bool:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from d6tstore.backend import Backend, Entry, check_key
-from d6tstore.errors import BackendError, Denied, Held, InvalidKey, NotFound, Unsupported
+from d6tstore.errors import BackendError, Denied, Held, InvalidKey, NotFound
 from d6tstore.record import ROOT
 from d6tstore_plugins import claims, temporary
 
@@ -24,7 +24,6 @@ _MANY = 16  # keys
 _PATIENCE = 500  # times that somebody may remove a folder between our making it and our using it
 _LONGEST_WRITE = 24 * 3600.0  # seconds; a process number may be another's by then
 _FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # of a pipe nobody may ever write to
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -105,47 +104,21 @@ class LocalBackend(Backend):
                 self._fill(source, data)
             elif self.durable:
                 self._sync(source)
-            self._place(os.replace, source, target)
+            self._made_for(target)
+            try:
+                os.replace(source, target)
+            except FileNotFoundError:
+                self._within(target, lambda: os.replace(source, target))
+            folder = target
+            while self.durable and folder != self.root:  # a new folder is an entry of the one above
+                folder = os.path.dirname(folder)
+                self._sync(folder)
         except BaseException as exc:
             with contextlib.suppress(OSError):
                 os.unlink(source)
             if isinstance(exc, OSError):
                 raise self._mapped(exc, key, writing=True) from exc
             raise
-
-    def create_many(self, items: Mapping[str, bytes]) -> dict[str, str]:
-        """Link temporary files to their names, which the system refuses where there is one; see `Backend.create_many`.
-
-        Claims do the same, but files that come and go make ext4 slow: 1,000 of them cost more than the 1,000 records.
-        """
-        made = {}
-        for key, data in items.items():
-            target, source = self._at(key), self._temporary()
-            try:
-                self._fill(source, data)
-                self._place(os.link, source, target)
-                made[key] = _version(os.stat(target))
-            except OSError as exc:
-                if exc.errno in _NO_LINKS:
-                    raise Unsupported(f"{self.root}: {exc.strerror}. Claim the key, then write.") from exc
-                if exc.errno != errno.EEXIST:
-                    raise self._mapped(exc, key, writing=True) from exc
-            finally:
-                with contextlib.suppress(OSError):
-                    os.unlink(source)
-        return made
-
-    def _place(self, action: Callable[[str, str], None], source: str, target: str) -> None:
-        """Give a file its name."""
-        self._made_for(target)
-        try:
-            action(source, target)
-        except FileNotFoundError:
-            self._within(target, lambda: action(source, target))
-        folder = target
-        while self.durable and folder != self.root:  # a new folder is an entry of the one above
-            folder = os.path.dirname(folder)
-            self._sync(folder)
 
     def _made_for(self, path: str) -> None:
         """Try to make the folder of a path, if that was not done before; somebody may remove it any time."""
@@ -386,8 +359,4 @@ def _leads_back(link: str) -> bool:
 
 
 def _entry(key: str, stat: os.stat_result) -> Entry:
-    return Entry(key, stat.st_size, _version(stat), stat.st_mtime)
-
-
-def _version(stat: os.stat_result) -> str:
-    return f"{stat.st_mtime_ns}-{stat.st_ino}"
+    return Entry(key, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}", stat.st_mtime)

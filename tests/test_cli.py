@@ -248,6 +248,57 @@ def test_a_module_that_raises(call, project, source, code, traceback, message):
         assert "Traceback" not in result.stderr
 
 
+def test_a_broken_pipe_of_the_users_code_is_told(call, project):
+    (project / "broken.py").write_text("raise BrokenPipeError(32, 'to the database')\n")
+    assert "BrokenPipeError" in call("run", "broken:X", code=1).stderr
+
+
+def test_an_error_that_has_no_text_costs_no_report(call, project):
+    (project / "mute.py").write_text(
+        textwrap.dedent("""
+        import d6tstore
+        class Mute(Exception):
+            def __str__(self):
+                raise RuntimeError("no text")
+            __repr__ = __str__
+        class Bad(d6tstore.tasks.TaskJson):
+            def run(self):
+                raise Mute()
+        class Good(d6tstore.tasks.TaskJson):
+            def run(self):
+                self.save(1)
+    """)
+    )
+    done = call("run", "mute:Bad", "mute:Good", code=1)
+    assert "1 ran, 1 failed" in done.stdout and "Mute: its text raises RuntimeError" in done.stdout
+    assert "1 of 2 tasks failed" in done.stderr
+    told = json.loads(call("run", "mute:Bad", "mute:Good", "--json", code=1).stdout)
+    assert {each["error"] for each in told["tasks"]} == {None, "Mute: its text raises RuntimeError"}
+
+
+def test_reset_of_a_damaged_record(call, project):
+    call("run", "flow:Get")
+    (file,) = (project / "data/.d6tstore/records/Get").iterdir()
+    file.write_text("bad")
+    assert "forgot Get(n=3)" in call("reset", "flow:Get", "--yes").stdout and not file.exists()
+
+
+def test_why_names_what_began_it(call):
+    call("run", "flow:Train")
+    call("reset", "flow:Get", "--yes")
+    shown = call("why", "flow:Train").stdout
+    assert "input Clean(do_preprocess=True, n=3): PENDING (upstream will run)" in shown
+    assert "because of Get(n=3): PENDING (never run)" in shown
+
+
+def test_a_profile_default_is_the_default(call, project):
+    (project / "d6tstore.toml").write_text('[profiles.default]\nurl = "results"\n')
+    call("run", "flow:Get")
+    assert (project / "results/Get").is_dir() and not (project / "data").exists()
+    assert d6tstore.open("./data").repository.default.url.endswith("/data")
+    assert d6tstore.open().repository.default.url == f"file://{project / 'results'}"
+
+
 def test_a_defect_of_ours_keeps_its_traceback(call, monkeypatch):
     monkeypatch.setattr(cli_module, "tasks_of", functools.partial(operator.getitem, {}))
     result = CliRunner().invoke(cli, ["why", "flow:Train"])

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -243,7 +244,7 @@ def test_load_of_a_frame_in_a_pipe_is_csv(call, filled):
     assert call("load", "flow:Indexed", "--head", "1").stdout == "city,price,day\nRome,0.0,2024-01-01\n"
     assert call("load", "flow:Prices", "--head", "0").stdout == "city,price,day\n"
     rows = json.loads(call("load", "flow:Prices", "--head", "1", "--json").stdout)
-    assert rows == [{"city": "Rome", "price": 0.0, "day": "2024-01-01T00:00:00.000"}]
+    assert rows == [{"city": "Rome", "price": 0.0, "day": "2024-01-01T00:00:00"}]
 
 
 @pytest.mark.parametrize(
@@ -494,6 +495,71 @@ def test_json_of_pipes(call, project):
         assert told["dry_run"] and told["moved"] == 1 and (project / "pipes/vendor/here.csv").exists()
     gone = json.loads(call("pipe", "delete", "vendor", "*.csv", "--json", "--yes").stdout)
     assert not gone["dry_run"] and not (project / "pipes/vendor/here.csv").exists()
+
+
+def test_json_of_frames_is_exact(call, flow):
+    flow("""
+        import numpy as np
+        import pandas as pd
+        import d6tstore
+
+        class Frame(d6tstore.tasks.TaskPqPandas):
+            def run(self):
+                self.save(pd.DataFrame({
+                    "x": [1e-12, 0.1 + 0.2, float("nan")], "n": [2**53 + 1, 1, 2], "raw": [b"\\xff", b"", None],
+                    "at": pd.to_datetime(["2024-01-01T00:00:00.123456789", None, None]), "é": ["a", None, "c"],
+                }, index=pd.Index(["r", "s", "t"], name="k")))
+
+        class Twice(d6tstore.tasks.TaskPqPandas):
+            def run(self):
+                self.save(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+        class Clash(d6tstore.tasks.TaskPqPandas):
+            def run(self):
+                self.save(pd.DataFrame({"k": [1]}, index=pd.Index([1], name="k")))
+
+        class Odd(d6tstore.tasks.TaskJson):
+            def run(self):
+                self.save({"a": float("nan"), "b": [1, float("inf")]})
+    """)
+    call("run", "flow:Frame", "flow:Twice", "flow:Clash", "flow:Odd")
+    shown = json.loads(call("load", "flow:Frame", "--json").stdout)
+    assert shown[0] == {
+        "k": "r", "x": 1e-12, "n": 2**53 + 1, "raw": "ff", "at": "2024-01-01T00:00:00.123456789", "é": "a",
+    }  # fmt: skip
+    assert shown[1]["x"] == 0.1 + 0.2 and shown[1]["é"] is None
+    assert shown[2]["x"] is shown[2]["at"] is shown[2]["raw"] is None
+    call("load", "flow:Frame", "--to", "f.json")
+    with open("f.json", encoding="utf-8") as file:
+        assert json.load(file) == shown
+    assert "several columns are named a" in error(call("load", "flow:Twice", "--json", code=2))
+    for ending in ("json", "xlsx"):
+        assert "the index is named as a column is" in error(call("load", "flow:Clash", "--to", f"c.{ending}", code=2))
+    assert json.loads(call("load", "flow:Odd", "--json").stdout) == {"a": "nan", "b": [1, "inf"]}
+    assert "is not in the range" in call("load", "flow:Frame", "--head", "9" * 30, code=2).stderr
+
+
+def test_json_is_one_document_whatever_tasks_start(project):
+    (project / "loud.py").write_text(
+        "import d6tstore, os, subprocess\n"
+        "class Loud(d6tstore.tasks.TaskJson):\n"
+        "    def run(self):\n"
+        "        subprocess.run(['echo', 'a child'])\n"
+        "        os.write(1, b'a descriptor')\n"
+        "        self.save(1)\n"
+    )
+    done = subprocess.run([*D6TSTORE, "run", "loud:Loud", "--quiet", "--json"], capture_output=True, text=True,
+                          env=shell_env())  # fmt: skip
+    assert json.loads(done.stdout)["tasks"][0]["action"] == "ran"
+    assert "a child" in done.stderr and "a descriptor" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["run", "flow:Prices", "--force", "all"], ["preview", "flow:Train"], ["ls"],
+                                   ["load", "flow:Prices"], ["ls", "--json"]])  # fmt: skip
+def test_with_stdout_closed(filled, words):
+    command = " ".join(shlex.quote(word) for word in [*D6TSTORE, *words])
+    done = subprocess.run(["sh", "-c", f"{command} >&-"], capture_output=True, text=True, env=shell_env())
+    assert done.returncode == 0 and "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")

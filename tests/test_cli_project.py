@@ -157,7 +157,8 @@ def test_init_writes_a_profile_that_is_used(project, flow):
         .read_text()
         .endswith('[profiles.lake]\nurl = "lake"\nnamespace = "me"\ncheck = "content"\nkeep_versions = 0\n')
     )
-    for line in shown.splitlines()[1:4]:  # each of the ways that it tells
+    assert "d6tstore.init() " in shown.splitlines()[1]
+    for line in shown.splitlines()[2:5]:  # each of the ways that it tells
         assert "default" in line
     call("--profile", "lake", "run", "flow:One")
     store = d6tstore.init("lake")

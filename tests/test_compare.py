@@ -113,6 +113,25 @@ def test_what_was_not_logged_is_no_nan(store, tmp_path):
     assert str(table).count("nan") == table.markdown().count("nan") == table._repr_html_().count("nan") == 1
 
 
+def test_missing_values_leave_others_as_they_are(store):
+    tasks = [Odd(value=None), Odd(value=2**53 + 1), Sometimes()]
+    table = d6tstore.compare(tasks)
+    assert [row["value"] for row in table.as_json()] == [None, 2**53 + 1, None]
+    assert str(2**53 + 1) in table.to_csv() and "nan" not in str(table)
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # of pandas 3.1, which still has it
+def test_it_follows_what_is_done_to_it_in_place(fits):
+    table = d6tstore.compare(fits)
+    best = table.best("r2")
+    table.sort_values("r2", inplace=True, ascending=False, na_position="last")
+    assert table.best("r2") == best == table.tasks[0]
+    table.drop(index=table.index[0], inplace=True)
+    assert table.best("r2") != best and len(table.tasks) == 5
+    del table["rmse"]
+    assert "rmse" not in str(table) and "r2" in table._repr_html_()
+
+
 def test_infinities_are_ranked_and_nan_is_last(store):
     tasks = scored("nan", 1.0, "inf", "-inf")
     assert d6tstore.compare(tasks, sort="score").score.tolist()[:3] == [float("inf"), 1.0, float("-inf")]

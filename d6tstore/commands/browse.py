@@ -113,7 +113,9 @@ def log(words: tuple[str, ...], as_json: bool) -> None:
 @click.command(context_settings=PASS)
 @named
 @click.option("--output", "name", metavar="NAME", help="Which output, where a task has several.")
-@click.option("--head", metavar="N", type=click.IntRange(0), help="Rows of a frame. [default: in a terminal 20]")
+@click.option(
+    "--head", metavar="N", type=click.IntRange(0, 1 << 60), help="Rows of a frame. [default: in a terminal 20]"
+)
 @click.option("--columns", metavar="A,B", help="Columns of a frame, in this order.")
 @click.option("--where", metavar="CONDITION", multiple=True, help="Rows of a frame: 'price > 5', 'city in Rome,Oslo'.")
 @click.option("--version", metavar="WRITEID", help="A kept version; d6tstore log lists them.")
@@ -162,7 +164,7 @@ def _target(targets: Any, task: Task, name: str | None) -> Target:
 
 
 def _show(target: Target, wanted: Wanted, as_repr: bool, as_json: bool) -> None:
-    from d6tstore.commands.presenting import csv_of, format_kept
+    from d6tstore.commands.presenting import csv_of, format_kept, records_of
     from d6tstore.format import TableFormat
 
     output, terminal = wanted.output_of(target), sys.stdout.isatty()
@@ -172,7 +174,7 @@ def _show(target: Target, wanted: Wanted, as_repr: bool, as_json: bool) -> None:
             wanted = wanted._replace(limit=_HEAD)
         frame = target.load(as_="pandas", **wanted.options(output))
         if as_json:
-            click.echo(frame.to_json(orient="records", date_format="iso"))
+            echo_json(records_of(frame))
         elif terminal:
             _show_frame(frame, output.rows)
         else:
@@ -206,6 +208,9 @@ def _show_value(value: Any, terminal: bool, as_repr: bool, as_json: bool, suffix
     elif isinstance(value, bytes) and not terminal and not as_json:
         click.echo(value, nl=False)
     elif isinstance(value, dict | list | str | int | float | bool | None):
+        if as_json:
+            echo_json(value)
+            return
         lines = json.dumps(value, indent=2, ensure_ascii=not terminal).splitlines()
         click.echo("\n".join(map(one_line, lines)))
     else:

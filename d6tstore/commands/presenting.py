@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from d6tstore import frames
-from d6tstore.errors import BackendError, FormatError, SelectionError, UsageError
+from d6tstore.errors import FormatError, SelectionError, UsageError
 from d6tstore.format import Format, TableFormat
 from d6tstore.loading import Stored
 from d6tstore.record import Output
 from d6tstore.registry import format_of, kept_format
 from d6tstore.storing import decode_schema
+from d6tstore.tables import json_value
 from d6tstore.transfers import Transfers
+from d6tstore.whole import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,6 +117,36 @@ def csv_of(frame: pd.DataFrame) -> str:
     return str(frame.to_csv(index=_has_index(frame)))
 
 
+def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as JSON has them: numbers as they are, times as ISO 8601, missing values as null.
+
+    Raises:
+        UsageError: two columns, or the index and a column, have one name.
+    """
+    flat = _flat(frame)
+    if not flat.columns.is_unique:
+        twice = ", ".join(sorted({str(name) for name in flat.columns[flat.columns.duplicated()]}))
+        raise UsageError(f"several columns are named {twice}, and an object of JSON has each name once. Write .csv.")
+    names = [str(name) for name in flat.columns]
+    columns = [_json_column(flat[name]) for name in flat.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _json_column(column: pd.Series[Any]) -> list[Any]:
+    missing = column.isna().tolist()
+    return [None if gone else json_value(value) for value, gone in zip(column.tolist(), missing, strict=True)]
+
+
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its index, if it is no mere numbering, as columns. Raises UsageError."""
+    if not _has_index(frame):
+        return frame
+    try:
+        return frame.reset_index()
+    except ValueError as exc:
+        raise UsageError(f"the index is named as a column is ({exc}). Write .csv or .parquet.") from exc
+
+
 def _has_index(frame: pd.DataFrame) -> bool:
     import pandas as pd
 
@@ -133,8 +163,9 @@ def write(target: Target, wanted: Wanted, file: Path, replace: bool) -> None:
         replace: also where there is a file.
 
     Raises:
-        UsageError: there is a file already, the ending is none of these, or the value does not go into it.
-        FormatError, BackendError: it cannot be stored so, or written there.
+        UsageError: there is a file already, the ending is none of these, the value does not go into it, or it cannot
+            be written there.
+        FormatError: it cannot be stored so.
         ResultError, Denied: as `Target.load`.
     """
     if file.exists() and not (replace and file.is_file()):
@@ -148,7 +179,8 @@ def write(target: Target, wanted: Wanted, file: Path, replace: bool) -> None:
         fill: Callable[[BinaryIO], None] = functools.partial(_copy, target, output)
     else:
         fill = _writer(target, output, wanted, ending)
-    _atomically(file, fill)
+    with replacing(file) as staged, staged.open("wb") as to:
+        fill(to)
 
 
 def _copy(target: Target, output: Output, to: BinaryIO) -> None:
@@ -163,11 +195,10 @@ def _writer(target: Target, output: Output, wanted: Wanted, ending: str) -> Call
         frame = target.load(as_="pandas", **wanted.options(output))
         if ending in _FORMATS:
             format = format_of(_FORMATS[ending])
-            flat = frame.reset_index() if ending == ".xlsx" and _has_index(frame) else frame
-            return lambda to: format.dump(flat, to)
+            table = _flat(frame) if ending == ".xlsx" else frame
+            return lambda to: format.dump(table, to)
         if ending == ".json":
-            flat = frame.reset_index() if _has_index(frame) else frame
-            return _text(str(flat.to_json(orient="records", date_format="iso", force_ascii=False)))
+            return _text(json.dumps(records_of(frame), ensure_ascii=False))
         return _text(csv_of(frame) if ending == ".csv" else f"{frame.to_string()}\n")
     value = target.load(**wanted.options(output))
     if ending == ".json" or (ending == ".txt" and isinstance(value, dict | list)):
@@ -186,26 +217,3 @@ def _text(text: str) -> Callable[[BinaryIO], None]:
         to.write(text.encode())
 
     return fill
-
-
-def _atomically(file: Path, fill: Callable[[BinaryIO], None]) -> None:
-    """Write a file under another name, then move it: nobody ever sees half of it."""
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{file.name[:50]}-", dir=file.parent)
-        with os.fdopen(handle, "wb") as to:
-            fill(to)
-        os.chmod(temporary, file.stat().st_mode & 0o777 if file.exists() else 0o666 & ~_umask())
-        os.replace(temporary, file)
-        temporary = ""
-    except OSError as exc:
-        raise BackendError(f"{file} cannot be written: {exc.strerror or exc}. Choose another place.") from exc
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -66,12 +66,16 @@ class Commands(click.Group):
         except click.UsageError as exc:
             exc.message = _masked(exc.message)  # type: ignore[misc]
             raise
-        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+        except (click.ClickException, click.exceptions.Exit):
             raise
         except (KeyboardInterrupt, click.Abort) as exc:
             raise Failure("interrupted. Finished work is kept; run again to go on.", INTERRUPTED) from exc
         except D6tstoreError as exc:
             raise Failure(str(exc), USAGE) from exc
+        except BrokenPipeError as exc:  # of stdout, unless the user's code met it elsewhere
+            if _in_user_code(exc):
+                _fail_in_user_code(exc)
+            raise
         except Exception as exc:  # noqa: BLE001 - told from a defect of d6tstore by its traceback
             _fail_in_user_code(exc)
 
@@ -100,6 +104,7 @@ def _in_user_code(exc: Exception) -> bool:
     library = str(Path(os.__file__).parent) + os.sep
     files = [frame.filename for frame in traceback.extract_tb(exc.__traceback__)]
     theirs = [f for f in files if not _ours(f) and not f.startswith(library) and "site-packages" not in f]
+    theirs = [f for f in theirs if f.startswith("<") or Path(f).is_file()]  # compiled libraries name files of their own
     return bool(theirs) or isinstance(exc, SyntaxError)
 
 
@@ -124,7 +129,9 @@ def echo_json(value: Any) -> None:
     """Print a value of dicts, lists, text and numbers as JSON: ASCII, so that no text of others steers a terminal."""
     import json
 
-    click.echo(json.dumps(value, indent=2))
+    from d6tstore.tables import json_value
+
+    click.echo(json.dumps(json_value(value), indent=2, allow_nan=False))
 
 
 def say(as_json: bool, message: str, **told: Any) -> None:
@@ -145,8 +152,17 @@ def written(file: Path, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def stdout_for_json(as_json: bool) -> Iterator[None]:
-    """Where the output is JSON, what the user's modules and tasks print goes to stderr."""
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    """Where the output is JSON, what the user's modules and tasks print goes to stderr, and what they start too."""
+    if not as_json:
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # closed, or no files at all, as in tests
+            if sys.__stdout__ is not None:
+                sys.__stdout__.flush()
+            stack.callback(os.close, kept := os.dup(1))
+            os.dup2(2, 1)
+            stack.callback(os.dup2, kept, 1)
         yield
 
 

@@ -97,7 +97,11 @@ def _reset_of(
         return lambda: store.invalidate_downstream(cls, tasks), scope
 
     def forget() -> list[Task]:
-        known = [task for task in tasks if store.plan(task)[task].record is not None or task.aggregates]
+        known = []
+        for task in tasks:
+            plan = store.plan(task)
+            if plan[task].record is not None or task.id in plan.damaged or task.aggregates:
+                known.append(task)
         for task in tasks:
             store.invalidate(task)
         return known

@@ -14,6 +14,7 @@ import pandas as pd
 
 from d6tstore import html, tables
 from d6tstore.errors import PluginError, UsageError
+from d6tstore.whole import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,17 +33,15 @@ class Comparison(pd.DataFrame):
     What pandas makes of it (a selection, a sorted copy) is an ordinary DataFrame.
 
     Attributes:
-        tasks: the task of each row.
         parameter_names: columns that are parameters.
         metric_names: columns that are metrics.
     """
 
-    _metadata = ["tasks", "parameter_names", "metric_names", "_senses", "_absent"]
-    tasks: list[Task]
+    _metadata = ["parameter_names", "metric_names", "_tasks", "_senses"]
     parameter_names: list[str]
     metric_names: list[str]
+    _tasks: dict[Any, Task]
     _senses: dict[str, str]
-    _absent: list[frozenset[str]]
 
     @classmethod
     def of(
@@ -69,18 +68,23 @@ class Comparison(pd.DataFrame):
             UsageError: there is no such column, it cannot be sorted, or `best` is something else.
         """
         columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in last]
-        frame = pd.DataFrame(rows, columns=[*columns, *last])
-        frame = frame.astype(dict(last))
+        values = {name: _column([row.get(name) for row in rows]) for name in columns}
+        values |= {name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in last.items()}
+        frame = pd.DataFrame(values, columns=[*columns, *last])
         senses = _senses(best, sort, names[1])
         order = list(range(len(frame)))
         if sort is not None:
             order = _order(frame, sort, senses.get(sort, "max" if sort in names[1] and not _lower(sort) else "min"))
         found = cls(frame.iloc[order].reset_index(drop=True))
-        found.tasks = [tasks[i] for i in order]
+        found._tasks = {row: tasks[i] for row, i in enumerate(order)}
         found.parameter_names, found.metric_names = list(names[0]), list(names[1])
         found._senses = senses
-        found._absent = [frozenset(columns).difference(rows[i]) for i in order]  # in the frame they are NaN
         return found
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The task of each row. Raises KeyError: a row was added."""
+        return [self._tasks[row] for row in self.index]
 
     def best(self, metric: str) -> Task:
         """The task that is best by a metric; of several the first.
@@ -115,14 +119,18 @@ class Comparison(pd.DataFrame):
         """
         path = Path(path)
         if path.suffix == ".csv":
-            return tables.write(path, lambda file: self.to_csv(file, index=False))
+            with replacing(path) as staged:
+                self.to_csv(staged, index=False)
+            return path
         if path.suffix not in (".html", ".md"):
             raise UsageError(f"{path.name!r} is neither .csv nor .html nor .md. Choose one of these endings.")
         page = (
             f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Comparison</title>\n{self._repr_html_()}\n'
         )
         content = page if path.suffix == ".html" else f"{self.markdown()}\n"
-        return tables.write(path, lambda file: file.write_text(content, encoding="utf-8"))
+        with replacing(path) as staged:
+            staged.write_text(content, encoding="utf-8")
+        return path
 
     def markdown(self) -> str:
         """It as a table of Markdown, the best of each metric in bold."""
@@ -199,14 +207,12 @@ class Comparison(pd.DataFrame):
         best = {name: self._best_rows(name) for name in self._ranked()}
         columns = [[_python(value) for value in self[name]] for name in self.columns]
         for i, row in enumerate(zip(*columns, strict=True)):
-            yield [
-                (None if name in self._absent[i] else value, i in best.get(name, ()))
-                for name, value in zip(self.columns, row, strict=True)
-            ]
+            yield [(value, i in best.get(name, ())) for name, value in zip(self.columns, row, strict=True)]
 
     def _ranked(self) -> list[str]:
         """Metrics of which several tasks have a number."""
-        return [name for name in self.metric_names if self[name].map(_is_number).sum() > 1]
+        known = [name for name in self.metric_names if name in self.columns]
+        return [name for name in known if self[name].map(_is_number).sum() > 1]
 
     def __repr__(self) -> str:
         ranked = self._ranked()
@@ -249,6 +255,19 @@ def _lower(metric: str) -> bool:
     words = re.findall(r"[a-z]+|[A-Z][a-z]*|[A-Z]+(?![a-z])", metric)
     words = [word.lower() for word in [*words, *re.split(r"[^A-Za-z]+", metric)]]
     return "neg" not in words and any(_LOWER.fullmatch(word) for word in words)
+
+
+def _column(values: list[Any]) -> pd.Series[Any]:
+    """A column; where values are missing it stays of its kind, and NaN is none of these."""
+    known = [value for value in values if value is not None]
+    kinds = {type(value) for value in known}
+    if len(known) == len(values):
+        return pd.Series(values)
+    if kinds == {int} and all(abs(value) < 1 << 63 for value in known):
+        return pd.Series(values, dtype="Int64")
+    if kinds == {float} and not any(map(math.isnan, known)):
+        return pd.Series(values, dtype="Float64")
+    return pd.Series(values, dtype="boolean" if kinds == {bool} else "object")
 
 
 def _order(frame: pd.DataFrame, name: str, sense: str) -> list[int]:

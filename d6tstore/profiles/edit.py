@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from d6tstore.errors import CredentialsError, ProfileError, UsageError
 from d6tstore.profiles import files
 from d6tstore.registry import scheme
 from d6tstore.repository import Repository
+from d6tstore.whole import replacing
 
 if TYPE_CHECKING:
     import tomlkit
@@ -124,15 +124,9 @@ def _edit(file: Path, change: Callable[[tomlkit.TOMLDocument], None]) -> None:
     document = tomlkit.parse(before)
     change(document)
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".d6tstore-", suffix=".toml", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as new:
-            new.write(tomlkit.dumps(document).encode())
-        os.chmod(name, file.stat().st_mode if file.exists() else 0o644)
+    with replacing(file) as staged:
+        staged.write_bytes(tomlkit.dumps(document).encode())
         try:
-            profiles.check(Path(name), file)
+            profiles.check(staged, file)
         except ProfileError as exc:
-            raise ProfileError(str(exc).replace(name, str(file))) from None
-        os.replace(name, file)
-    finally:
-        Path(name).unlink(missing_ok=True)
+            raise ProfileError(str(exc).replace(str(staged), str(file))) from None

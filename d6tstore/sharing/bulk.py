@@ -74,7 +74,7 @@ def create(backend: Backend, records: Mapping[str, Record]) -> dict[str, str]:
     Raises:
         BackendError: the place fails. Some may be there.
     """
-    with contextlib.suppress(Unsupported):
+    with contextlib.suppress(Unsupported):  # then under the claims, which keep a run there from replacing them unseen
         made = backend.create_many({new.key: record.encode(new) for new in records.values()})
         return {name: made[new.key] for name, new in records.items() if new.key in made}
     info = record.claimant()
