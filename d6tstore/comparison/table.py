@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import re
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from d6tstore import html, tables
-from d6tstore.errors import PluginError, UsageError
+from d6tstore.comparison.cells import column, is_number, python
+from d6tstore.errors import UsageError
 from d6tstore.whole import replacing
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Comparison(pd.DataFrame):
             UsageError: there is no such column, it cannot be sorted, or `best` is something else.
         """
         columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in last]
-        values = {name: _column([row.get(name) for row in rows]) for name in columns}
+        values = {name: column([row.get(name) for row in rows]) for name in columns}
         values |= {name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in last.items()}
         frame = pd.DataFrame(values, columns=[*columns, *last])
         senses = _senses(best, sort, names[1])
@@ -154,50 +154,12 @@ class Comparison(pd.DataFrame):
             UsageError: there is no such metric or parameter, or no numbers.
             PluginError: matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as exc:
-            raise PluginError("a plot needs matplotlib: pip install 'd6tstore[matplotlib]'.") from exc
+        from d6tstore.comparison import plot
 
-        class Shown(Figure):
-            """Notebooks show it, though pyplot does not know of it."""
-
-            def _repr_png_(self) -> bytes:
-                self.savefig(file := io.BytesIO(), format="png")
-                return file.getvalue()
-
-        for what, name, known in (("metric", metric, self.metric_names), ("parameter", against, self.parameter_names)):
-            if name not in known:
-                raise UsageError(f"there is no {what} {name!r}. There are {', '.join(map(repr, known)) or 'none'}.")
-        lines = self._lines(metric, against)
-        if not lines:
-            raise UsageError(f"metric {metric!r} has no numbers to plot. Run the tasks first.")
-        figure = Shown(layout="constrained")
-        axes = figure.add_subplot(xlabel=_literal(against), ylabel=_literal(metric))
-        every = [x for points in lines.values() for x, _ in points]
-        if not all(_is_number(x) for x in every):  # names, in the order in which they were given
-            places = {x: i for i, x in enumerate(dict.fromkeys(map(str, every)))}
-            axes.set_xticks(list(places.values()), [_literal(tables.plain(x)) for x in places])
-            lines = {label: [(places[str(x)], y) for x, y in points] for label, points in lines.items()}
-        for label, points in lines.items():
-            points.sort()
-            axes.plot([x for x, _ in points], [y for _, y in points], marker="o", label=_literal(label))
-        if len(lines) > 1:
-            axes.legend()
-        return figure
-
-    def _lines(self, metric: str, against: str) -> dict[str, list[tuple[Any, Any]]]:
-        others = [n for n in self.parameter_names if n != against and self[n].map(repr).nunique() > 1]
-        others = [*(["task"] if self["task"].nunique() > 1 else []), *others]
-        lines: dict[str, list[tuple[Any, Any]]] = {}
-        for row in self.to_dict("records"):
-            if _is_number(row[metric]):
-                label = ", ".join(f"{name}={tables.plain(row[name])}" for name in others)
-                lines.setdefault(label, []).append((_python(row[against]), row[metric]))
-        return lines
+        return plot.figure(self, metric, against, self.metric_names, self.parameter_names)
 
     def _best_rows(self, metric: str) -> set[int]:
-        values = {i: value for i, value in enumerate(self[metric]) if _is_number(value)}
+        values = {i: value for i, value in enumerate(self[metric]) if is_number(value)}
         low = self._senses.get(metric, "min" if _lower(metric) else "max") == "min"
         best = (min if low else max)(values.values(), default=None)
         return {i for i, value in values.items() if value == best}
@@ -205,14 +167,14 @@ class Comparison(pd.DataFrame):
     def _cells(self) -> Iterator[list[tuple[Any, bool]]]:
         """Each row's values, and whether each is the best of several."""
         best = {name: self._best_rows(name) for name in self._ranked()}
-        columns = [[_python(value) for value in self[name]] for name in self.columns]
+        columns = [[python(value) for value in self[name]] for name in self.columns]
         for i, row in enumerate(zip(*columns, strict=True)):
             yield [(value, i in best.get(name, ())) for name, value in zip(self.columns, row, strict=True)]
 
     def _ranked(self) -> list[str]:
         """Metrics of which several tasks have a number."""
         known = [name for name in self.metric_names if name in self.columns]
-        return [name for name in known if self[name].map(_is_number).sum() > 1]
+        return [name for name in known if self[name].map(is_number).sum() > 1]
 
     def __repr__(self) -> str:
         ranked = self._ranked()
@@ -257,24 +219,11 @@ def _lower(metric: str) -> bool:
     return "neg" not in words and any(_LOWER.fullmatch(word) for word in words)
 
 
-def _column(values: list[Any]) -> pd.Series[Any]:
-    """A column; where values are missing it stays of its kind, and NaN is none of these."""
-    known = [value for value in values if value is not None]
-    kinds = {type(value) for value in known}
-    if len(known) == len(values):
-        return pd.Series(values)
-    if kinds == {int} and all(abs(value) < 1 << 63 for value in known):
-        return pd.Series(values, dtype="Int64")
-    if kinds == {float} and not any(map(math.isnan, known)):
-        return pd.Series(values, dtype="Float64")
-    return pd.Series(values, dtype="boolean" if kinds == {bool} else "object")
-
-
 def _order(frame: pd.DataFrame, name: str, sense: str) -> list[int]:
     """The rows in the order of a column, missing values and NaN last; equal ones stay as they are."""
     if name not in frame.columns:
         raise UsageError(f"sort={name!r}: there is no such column. There are {', '.join(map(repr, frame.columns))}.")
-    values = [_python(value) for value in frame[name]]
+    values = [python(value) for value in frame[name]]
     there = [i for i, v in enumerate(values) if v is not None and not (isinstance(v, float) and math.isnan(v))]
     try:
         there.sort(key=values.__getitem__, reverse=sense == "max")
@@ -282,20 +231,3 @@ def _order(frame: pd.DataFrame, name: str, sense: str) -> list[int]:
         raise UsageError(f"sort={name!r}: its values have no order among each other. Sort by another column.") from None
     known = set(there)
     return there + [i for i in range(len(values)) if i not in known]
-
-
-def _python(value: Any) -> Any:
-    """A value of a frame as Python has it; None if it is missing."""
-    if value is pd.NA or value is pd.NaT:
-        return None
-    return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
-
-
-def _is_number(value: Any) -> bool:
-    value = _python(value)
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def _literal(text: str) -> str:
-    """For matplotlib, to which dollars are mathematics."""
-    return text.replace("$", r"\$")

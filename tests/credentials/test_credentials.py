@@ -309,7 +309,7 @@ def test_guard_hides_the_drivers_error(monkeypatch):
     with pytest.raises(ForeignError) as caught:
         connect(Credentials("x"))
     exc = caught.value
-    assert str(exc).startswith(f"test_credentials.DriverError: cannot log in to host with {MASK} (tests/")
+    assert str(exc).startswith(f"test_credentials.DriverError: cannot log in to host with {MASK} (credentials/")
     assert [type(e) for e in chain(exc)] == [ForeignError, ForeignError], "nor is the original its context"
     assert TEXT not in shown(exc)
     assert frames(exc) <= {"test_guard_hides_the_drivers_error", "connect", "__exit__"}

@@ -360,7 +360,7 @@ def test_a_foreign_error_becomes_text(name):
     new = cleaned(exc, [Secret(TEXT)])
     assert type(new) is ForeignError and new is not exc
     assert str(new).startswith(described(exc).split(":")[0])
-    assert "(tests/test_secret.py, line" in str(new), "where it came from is told"
+    assert "(credentials/test_secret.py, line" in str(new), "where it came from is told"
     assert new.__notes__ == [f"note: {MASK}"]
     assert len(str(new)) < 2_100
     assert_clean(new)

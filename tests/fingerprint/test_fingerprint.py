@@ -21,7 +21,7 @@ import d6tstore
 from d6tstore.errors import D6tstoreError
 from d6tstore.fingerprint import Fingerprint, changed, fingerprint, source, syntax
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 GOLDEN = HERE / "golden" / "fingerprint.json"
 PACKAGE = Path(d6tstore.__file__).parent
 _number = itertools.count()
@@ -907,7 +907,7 @@ print(json.dumps(hashes))
 
 @pytest.mark.parametrize("python", pythons())
 def test_golden(python):
-    """To write the file anew after adding snippets: `python tests/test_fingerprint.py`."""
+    """To write the file anew after adding snippets: `python tests/fingerprint/test_fingerprint.py`."""
     arguments = [python, "-I", "-c", GOLDEN_SCRIPT, str(PACKAGE), str(GOLDEN)]
     out = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
     wrong = [c["source"] for c, found in zip(snippets(), json.loads(out), strict=True) if c["hash"] != found]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[1] / "examples/handover"
+EXAMPLE = Path(__file__).parents[2] / "examples/handover"
 BLOCK = re.compile(r"^```bash\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.M | re.S)
 DIFFERENT = {  # from run to run, and from place to place
     r"in \d+\.\d\d s(, .* saved)?": "in SECONDS",
