@@ -60,12 +60,13 @@ def _is_whole(output: Output, data: bytes) -> bool:
     return len(data) == output.bytes and content.of_bytes(data) == output.checksum
 
 
-def create(backend: Backend, records: Mapping[str, Record]) -> dict[str, str]:
+def create(backend: Backend, records: Mapping[str, Record], claim: bool) -> dict[str, str]:
     """Make records current where there are none.
 
     Args:
         backend: where.
         records: by any name.
+        claim: hold the claims, as for `publish`.
 
     Returns:
         The versions of those that are current now, by name; empty where they are not known. Those left out have to be
@@ -74,8 +75,11 @@ def create(backend: Backend, records: Mapping[str, Record]) -> dict[str, str]:
     Raises:
         BackendError: the place fails. Some may be there.
     """
-    with contextlib.suppress(Unsupported):  # then under the claims, which keep a run there from replacing them unseen
-        made = backend.create_many({new.key: record.encode(new) for new in records.values()})
-        return {name: made[new.key] for name, new in records.items() if new.key in made}
+    if not claim:
+        with contextlib.suppress(Unsupported):
+            made = backend.create_many({new.key: record.encode(new) for new in records.values()})
+            return {name: made[new.key] for name, new in records.items() if new.key in made}
+    if backend.remote:
+        return {}  # a claim takes requests: one by one they go several at once
     info = record.claimant()
     return {name: "" for name, new in records.items() if publishing.create(backend, new, info)}

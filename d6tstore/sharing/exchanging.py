@@ -105,7 +105,7 @@ class Way(Direction):
             for id, source in sources.items()
             if all(replace(output, key=route.key(output.key)).is_in(there) for output in source.outputs.values())
         }
-        self._written.update(bulk.create(route.target, whole))
+        self._written.update(bulk.create(route.target, whole, self.origin is not None))
 
     def _one(self, step: Step, arrived: Mapping[Backend, Mapping[str, Entry]], tell: Any) -> Item:
         item = step.item
@@ -150,7 +150,7 @@ class Way(Direction):
             new = _following(new, seen)  # who has the other one finds that this one follows it
         if seen != new and pair.id not in self._written:
             keep = self.there.keep_versions if self.origin is None else self.here.keep_versions
-            self._written[pair.id] = publish(route.target, new, seen, keep)
+            self._written[pair.id] = publish(route.target, new, seen, keep, claim=self.origin is not None)
         if step.data:
             self._brought.append((step, new))
 
@@ -169,7 +169,7 @@ class Way(Direction):
         """Of a conflict that ours wins by a pull: note here that ours follows theirs, so that it may be pushed."""
         mine, theirs = pair.mine, pair.theirs
         assert mine is not None and theirs is not None
-        publish(self.target(pair), _following(mine, theirs), mine, self.here.keep_versions)
+        publish(self.target(pair), _following(mine, theirs), mine, self.here.keep_versions, claim=True)
 
     def point(self, step: Step) -> Point | None:
         """What both sides agree on once a step is done."""

@@ -14,7 +14,7 @@ from d6tstore.errors import BackendError, Changed, Held, RecordError, Unsupporte
 from d6tstore.record import Record
 
 
-def publish(backend: Backend, new: Record, seen: Record | None, keep: int) -> str:
+def publish(backend: Backend, new: Record, seen: Record | None, keep: int, claim: bool = False) -> str:
     """Make a record current, unless another one is there by now.
 
     By a conditional write where there is one, else while holding the claim of the task. What it replaces goes to
@@ -25,6 +25,7 @@ def publish(backend: Backend, new: Record, seen: Record | None, keep: int) -> st
         new: the record.
         seen: what was current when this was decided; None: nothing was.
         keep: how many replaced results of a task stay.
+        claim: hold the claim in any case: where tasks run, a run that began before would replace the record unseen.
 
     Returns:
         The version that it has in listings; empty if that is not known.
@@ -32,15 +33,13 @@ def publish(backend: Backend, new: Record, seen: Record | None, keep: int) -> st
     Raises:
         Changed: another record is there.
     """
-    if type(backend).compare_and_swap is not Backend.compare_and_swap:
-        with contextlib.suppress(Unsupported):
-            version = _swap(backend, new, seen)
-            _trim(backend, new, seen, keep)
-            return version
-    id = f"{new.family}-{new.hash}"
-    claimed(backend, id, id, lambda: _checked(backend, new, seen))
+    if claim or not _swaps(backend):
+        id = f"{new.family}-{new.hash}"
+        version = claimed(backend, id, id, lambda: _made(backend, new, seen))
+    else:
+        version = _swap(backend, new, seen)
     _trim(backend, new, seen, keep)
-    return ""
+    return version
 
 
 def replace_damaged(backend: Backend, new: Record, damaged: bytes) -> None:
@@ -59,7 +58,7 @@ def replace_damaged(backend: Backend, new: Record, damaged: bytes) -> None:
 
 
 def create(backend: Backend, new: Record, info: Mapping[str, str]) -> bool:
-    """Make a record current where there is none, as `publish`; False: somebody has its claim, or made another one.
+    """Make a record current where there is none, under its claim; False: somebody has that, or made another one.
 
     Args:
         backend: where.
@@ -67,11 +66,8 @@ def create(backend: Backend, new: Record, info: Mapping[str, str]) -> bool:
         info: who claims it.
     """
     try:
-        with contextlib.suppress(Unsupported):
-            backend.compare_and_swap(new.key, None, record.encode(new))
-            return True
         with backend.claim(f"{new.family}-{new.hash}", info):
-            _checked(backend, new, None)
+            _made(backend, new, None)
     except (Changed, Held):
         return False
     return True
@@ -109,6 +105,23 @@ def _swap(backend: Backend, new: Record, seen: Record | None) -> str:
         return backend.compare_and_swap(new.key, version, record.encode(new))
     except Changed as exc:
         raise _changed(backend, new) from exc
+
+
+def _swaps(backend: Backend) -> bool:
+    """Does it write conditionally? S3 knows when it was asked: some services do not."""
+    try:
+        backend.create_many({})
+        return type(backend).compare_and_swap is not Backend.compare_and_swap
+    except Unsupported:
+        return False
+
+
+def _made(backend: Backend, new: Record, seen: Record | None) -> str:
+    """As `publish`, under a claim, or where there are none; others may write without."""
+    if _swaps(backend):
+        return _swap(backend, new, seen)
+    _checked(backend, new, seen)
+    return ""
 
 
 def _checked(backend: Backend, new: Record, seen: Record | None) -> None:
