@@ -53,7 +53,9 @@ def explain(plan: Plan, task: Task) -> Explanation:
     details: list[str] = []
     found = node.record
     if found is None:
-        if not task.external and not task.aggregates:
+        if task.id not in plan.damaged and (kept := plan.repository.history(task)):
+            details.append(f"its result of {kept[0].time[:19]} was reset at {kept[0].replaced[:19]}")
+        elif not task.external and not task.aggregates:
             close = nearest(task.parameters_json(), plan.repository.family_records(task))
             details.append(
                 f"the nearest result, of {close[0].time[:19]}, has {close[1] or 'the same parameters'}"

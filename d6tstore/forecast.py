@@ -51,11 +51,11 @@ def expected(
     """
     families: dict[str, tuple[float, float] | None] = {}
     for task, found in pending:
-        if found is not None:
+        if found is not None and found.seconds:
             yield task, (found.seconds, found.bytes)
             continue
         if task.family not in families:
-            records = repository.family_records(task)
+            records = [found for found in repository.family_records(task) if found.seconds]  # else adopted: none tells
             median = statistics.median
             typical = (median(r.seconds for r in records), median(r.bytes for r in records)) if records else None
             families[task.family] = typical

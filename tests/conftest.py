@@ -166,3 +166,23 @@ def database(postgres):
     from postgres import Database
 
     return Database(postgres)
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Makes people who share results through a folder; tests of other places have their own."""
+    from pipe_people import Person
+
+    return lambda name, **options: Person(tmp_path / name, tmp_path / "shared", options)
+
+
+@pytest.fixture
+def ann(people):
+    """One of two people."""
+    return people("ann")
+
+
+@pytest.fixture
+def bob(people):
+    """The other one."""
+    return people("bob")

@@ -25,16 +25,6 @@ def people(place, tmp_path):
     return made
 
 
-@pytest.fixture
-def ann(people):
-    return people("ann")
-
-
-@pytest.fixture
-def bob(people):
-    return people("bob")
-
-
 @pytest.mark.parametrize("place", ["moto", "seaweedfs"], indirect=True)
 def test_two_push_at_once(ann, bob, place, tmp_path):
     race(ann, bob, tmp_path)

@@ -289,6 +289,7 @@ def test_why_names_what_began_it(call):
     shown = call("why", "flow:Train").stdout
     assert "input Clean(do_preprocess=True, n=3): PENDING (upstream will run)" in shown
     assert "because of Get(n=3): PENDING (never run)" in shown
+    assert re.search(r"its result of [-0-9T:]+ was reset at [-0-9T:]+\n", call("why", "flow:Get").stdout)
 
 
 def test_a_profile_default_is_the_default(call, project):

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pipe_people import Blob, Frame, Number, Person, Process, Twice, actions, race, whole
+from pipe_people import Blob, Frame, Number, Process, Twice, actions, race, whole
 
 from d6tstore import record
 from d6tstore.errors import Conflict, ExchangeFailed, OutputMissing
@@ -27,24 +27,6 @@ SCENARIOS = {
     "pushfirst": 90, "pushnewer": 90, "pushours": 90, "pushremoval": 60, "pullfirst": 80, "pullnewer": 80,
     "pulltheirs": 80, "loadlater": 50,
 }  # fmt: skip
-
-
-@pytest.fixture
-def people(tmp_path):
-    def made(name, **options):
-        return Person(tmp_path / name, tmp_path / "shared", options)
-
-    return made
-
-
-@pytest.fixture
-def ann(people):
-    return people("ann")
-
-
-@pytest.fixture
-def bob(people):
-    return people("bob")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")

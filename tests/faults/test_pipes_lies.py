@@ -23,24 +23,6 @@ from d6tstore.sharing import synced
 OTHERS = [Number(n=8), Number(n=9)]
 
 
-@pytest.fixture
-def people(tmp_path):
-    def made(name, **options):
-        return Person(tmp_path / name, tmp_path / "shared", options)
-
-    return made
-
-
-@pytest.fixture
-def ann(people):
-    return people("ann")
-
-
-@pytest.fixture
-def bob(people):
-    return people("bob")
-
-
 def path_of(store, task, name="data"):
     found = store.repository.read_one(task)
     return Path(store.repository.default.root, found.outputs[name].key)

@@ -43,6 +43,12 @@ class Subclass(np.ndarray):
     pass
 
 
+def matrix():
+    with warnings.catch_warnings():  # numpy's own word on it, unless some library turned that off before
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        return np.asmatrix([1])
+
+
 wide = np.zeros(2, [(f"column {i}", "f4") for i in range(3000)])
 
 ARRAYS = {
@@ -87,7 +93,7 @@ REFUSED = {
         np.zeros(1, np.dtype({"names": ["a", "b"], "formats": ["i4", "i4"], "offsets": [0, 2]})), "overlapping"
     ),
     "masked": Refused(np.ma.array([1, 2], mask=[0, 1]), r"MaskedArray, no plain array.*filled.*TaskNpz"),
-    "matrix": Refused(np.asmatrix([1]), r"matrix.*np.asarray\(x\)"),
+    "matrix": Refused(matrix(), r"matrix.*np.asarray\(x\)"),
     "records": Refused(np.rec.array([(1,)], dtype=[("a", "i4")]), "recarray"),
     "subclass": Refused(np.zeros(1).view(Subclass), "Subclass"),
     "number": Refused(np.float64(1), r"numpy.float64.*np.asarray\(x\).*TaskJson"),

@@ -82,16 +82,6 @@ def people(tmp_path):
     return Person
 
 
-@pytest.fixture
-def ann(people):
-    return people("ann")
-
-
-@pytest.fixture
-def bob(people):
-    return people("bob")
-
-
 def actions(done):
     return {item.id.partition("-")[0]: item.action for item in done}
 

@@ -30,16 +30,6 @@ def people(url, tmp_path):
     return made
 
 
-@pytest.fixture
-def ann(people):
-    return people("ann")
-
-
-@pytest.fixture
-def bob(people):
-    return people("bob")
-
-
 def test_two_push_at_once(ann, bob, tmp_path):
     race(ann, bob, tmp_path)
 
