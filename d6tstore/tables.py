@@ -72,7 +72,7 @@ def json_value(value: Any) -> Any:
         return [json_value(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return json_value(value.item()) if hasattr(value, "item") and getattr(value, "shape", None) == () else str(value)
+    return json_value(value.tolist()) if hasattr(value, "tolist") else str(value)  # of numpy: a number, or a list
 
 
 def _numbers(values: Sequence[Any]) -> bool:

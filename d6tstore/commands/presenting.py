@@ -118,7 +118,7 @@ def csv_of(frame: pd.DataFrame) -> str:
 
 
 def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as JSON has them: numbers as they are, times as ISO 8601, missing values as null.
+    """The rows of a frame, for `json_value`: missing values are None.
 
     Raises:
         UsageError: two columns, or the index and a column, have one name.
@@ -128,13 +128,13 @@ def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
         twice = ", ".join(sorted({str(name) for name in flat.columns[flat.columns.duplicated()]}))
         raise UsageError(f"several columns are named {twice}, and an object of JSON has each name once. Write .csv.")
     names = [str(name) for name in flat.columns]
-    columns = [_json_column(flat[name]) for name in flat.columns]
+    columns = [_or_none(flat[name]) for name in flat.columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _json_column(column: pd.Series[Any]) -> list[Any]:
+def _or_none(column: pd.Series[Any]) -> list[Any]:
     missing = column.isna().tolist()
-    return [None if gone else json_value(value) for value, gone in zip(column.tolist(), missing, strict=True)]
+    return [None if gone else value for value, gone in zip(column.tolist(), missing, strict=True)]
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
@@ -198,7 +198,7 @@ def _writer(target: Target, output: Output, wanted: Wanted, ending: str) -> Call
             table = _flat(frame) if ending == ".xlsx" else frame
             return lambda to: format.dump(table, to)
         if ending == ".json":
-            return _text(json.dumps(records_of(frame), ensure_ascii=False))
+            return _text(json.dumps(json_value(records_of(frame)), ensure_ascii=False))
         return _text(csv_of(frame) if ending == ".csv" else f"{frame.to_string()}\n")
     value = target.load(**wanted.options(output))
     if ending == ".json" or (ending == ".txt" and isinstance(value, dict | list)):

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from command_line import invoke
 from test_cli import D6TSTORE, error, shell_env, terminal
 
 import d6tstore
@@ -76,12 +77,7 @@ def written(flow, monkeypatch):
 
 @pytest.fixture
 def call(written):
-    def run(*args: str, code: int = 0):
-        result = CliRunner().invoke(cli, list(args), prog_name="d6tstore")
-        assert result.exit_code == code, (result.output, result.exception)
-        return result
-
-    return run
+    return invoke
 
 
 @pytest.fixture
@@ -508,6 +504,7 @@ def test_json_of_frames_is_exact(call, flow):
                 self.save(pd.DataFrame({
                     "x": [1e-12, 0.1 + 0.2, float("nan")], "n": [2**53 + 1, 1, 2], "raw": [b"\\xff", b"", None],
                     "at": pd.to_datetime(["2024-01-01T00:00:00.123456789", None, None]), "é": ["a", None, "c"],
+                    "list": [[1, 2], [], None],
                 }, index=pd.Index(["r", "s", "t"], name="k")))
 
         class Twice(d6tstore.tasks.TaskPqPandas):
@@ -526,6 +523,7 @@ def test_json_of_frames_is_exact(call, flow):
     shown = json.loads(call("load", "flow:Frame", "--json").stdout)
     assert shown[0] == {
         "k": "r", "x": 1e-12, "n": 2**53 + 1, "raw": "ff", "at": "2024-01-01T00:00:00.123456789", "é": "a",
+        "list": [1, 2],
     }  # fmt: skip
     assert shown[1]["x"] == 0.1 + 0.2 and shown[1]["é"] is None
     assert shown[2]["x"] is shown[2]["at"] is shown[2]["raw"] is None
