@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -133,7 +132,7 @@ def report_html(report: Report) -> str:
 def show_tree(plan: Plan) -> None:
     """Show the tree of a plan: in a notebook as HTML, in colour in a terminal, else as plain text."""
     if (shell := html.notebook()) is not None:
-        importlib.import_module("IPython.display").display(plan)
+        html.ipython().display(plan)
         plan.shown_in = shell.execution_count
         return
     if not sys.stdout.isatty():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -32,6 +33,11 @@ def notebook() -> Any:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell if hasattr(shell, "kernel") else None
+
+
+def ipython() -> Any:
+    """What displays things in a notebook."""
+    return importlib.import_module("IPython.display")
 
 
 def box(*parts: str) -> str:

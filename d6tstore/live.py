@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import sys
@@ -191,7 +190,7 @@ class Notebook:
     def begin(self, plan: Plan, running: Callable[[], Iterable[Task]]) -> None:
         """See `Watcher`."""
         self._tally, self._drawn, self._lock = Tally(plan, running), 0.0, threading.Lock()
-        self._handle: Any = _ipython().display(self._shown(), display_id=True)
+        self._handle: Any = html.ipython().display(self._shown(), display_id=True)
 
     def started(self) -> None:
         """See `Watcher`."""
@@ -220,7 +219,7 @@ class Notebook:
 
     def _shown(self) -> Any:
         lines = [line for _, line in self._tally.lines()]
-        return _ipython().HTML(html.bar(self._tally.done, self._tally.total, str(self._tally), lines))
+        return html.ipython().HTML(html.bar(self._tally.done, self._tally.total, str(self._tally), lines))
 
 
 def watcher(progress: bool | None, elsewhere: bool = False) -> Watcher | None:
@@ -237,7 +236,3 @@ def watcher(progress: bool | None, elsewhere: bool = False) -> Watcher | None:
     if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return Lines() if elsewhere else Terminal()
     return Lines() if progress else None
-
-
-def _ipython() -> Any:
-    return importlib.import_module("IPython.display")

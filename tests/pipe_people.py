@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import d6tstore
@@ -161,6 +162,40 @@ class Process:
         self.child.wait()
         self.child.stdin.close()
         self.child.stdout.close()
+
+
+def pull_while_computing(ann, bob, monkeypatch):
+    """Bob pulls a result that a run of his computes at that moment: he waits for it, and then does not replace what it
+    made. What nobody computes comes meanwhile."""
+    import pytest
+
+    ann.run(Number(n=1), Number(n=2))
+    ann.pipe.push()
+    inside, go, real = threading.Event(), threading.Event(), Number.run
+
+    def slow(self):
+        inside.set()
+        assert go.wait(60)
+        real(self)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(Number, "run", slow)
+        running = pool.submit(bob.store.run, Number(n=1))
+        assert inside.wait(60), running.result()
+        pipe = bob.pipe
+        pulling = pool.submit(pipe.pull)
+        while bob.record(Number(n=2)) is None:  # its code is another one meanwhile
+            assert not pulling.done()
+        go.set()
+        running.result()
+        with pytest.raises(ExchangeFailed, match="changed by somebody else") as raised:
+            pulling.result()
+    assert [item.id for item in raised.value.exchange.problems] == [Number(n=1).id]
+    assert len(bob.versions(Number(n=1))) == 1 and bob.record(Number(n=1)).origin is None
+    assert bob.store.complete(Number(n=2))
+    whole(bob.store)
+    with pytest.raises(Conflict):
+        bob.pipe.pull()
 
 
 def race(ann, bob, tmp_path, same=5, own=5):

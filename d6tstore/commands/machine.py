@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from d6tstore.commands.locate import current_store
-from d6tstore.commands.shell import FAILED, Failure, as_json_option, columns, echo_json
+from d6tstore.commands.shell import FAILED, Failure, as_json_option, columns, echo_json, say
 from d6tstore.errors import D6tstoreError
 from d6tstore.tables import one_line
 
@@ -103,7 +103,4 @@ def completion(ctx: click.Context, shell: str, as_json: bool) -> None:
         raise Failure(f"click has no completion for {shell}.", FAILED)
     root = ctx.find_root().command
     source = known(root, {}, "d6tstore", "_D6TSTORE_COMPLETE").source()
-    if as_json:
-        echo_json({"shell": shell, "source": source})
-    else:
-        click.echo(source)
+    say(as_json, source, shell=shell, source=source)

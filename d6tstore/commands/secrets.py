@@ -276,23 +276,24 @@ def doctor(as_json: bool) -> None:
     set_here = [*inventory.variables(), *(v for v in ("PYTHON_KEYRING_BACKEND",) if v in os.environ)]
     status = vault.status()
     told = {"variables": set_here, "keyring": status.backend, "safe": status.safe, "advice": status.advice}
-    if not as_json:
-        click.echo(f"variables:   {', '.join(set_here) or 'none'}")
-        click.echo(f"keyring:     {status.backend}")
-        click.echo(f"safe:        {'yes' if status.safe else 'no: ' + status.advice}")
-    if not status.usable:
+
+    def failure(message: str) -> Failure:
         if as_json:
             echo_json({**told, "works": False})
-        raise Failure("there is no keyring to use; secrets can come from environment variables only.", FAILED)
+        return Failure(message, FAILED)
+
+    if not as_json:
+        safe = "yes" if status.safe else f"no: {status.advice}"
+        click.echo(f"variables:   {', '.join(set_here) or 'none'}\nkeyring:     {status.backend}\nsafe:        {safe}")
+    if not status.usable:
+        raise failure("there is no keyring to use; secrets can come from environment variables only.")
     began, name = time.monotonic(), f"d6tstore-doctor-{secrets.token_hex(4)}"
     try:
         vault.put(name, "probe_secret", Secret(secrets.token_urlsafe(16) + "é%@/:"))
         kept = len(vault.names()) - 1
         vault.delete(name, "probe_secret")
     except CredentialsError as exc:
-        if as_json:
-            echo_json({**told, "works": False})
-        raise Failure(f"a probe could not be kept and read back: {exc}", FAILED) from None
+        raise failure(f"a probe could not be kept and read back: {exc}") from None
     took = time.monotonic() - began
     trip = f"round trip:  ok, a probe was kept, read and deleted in {took:.1f} s"
     kept_here = f"secrets:     {kept} kept here by d6tstore"

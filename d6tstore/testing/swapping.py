@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import pytest
 
@@ -12,7 +11,6 @@ from d6tstore.backend import Backend
 from d6tstore.errors import Changed, Unsupported
 from d6tstore.testing.suite import Suite
 
-T = TypeVar("T")
 _WRITERS = 8
 
 
@@ -58,7 +56,7 @@ class SwappingTests(Suite):
         assert [n for n, won in enumerate(made) if won] == [int(backend.read("a/x"))]
 
 
-def _unsupported(backend: Backend, write: Callable[[], T]) -> bool:
+def _unsupported(backend: Backend, write: Callable[[], object]) -> bool:
     """Do it; True if the backend cannot."""
     try:
         write()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from command_line import invoke
 
 import d6tstore
 from d6tstore import cli as cli_module
@@ -88,14 +89,8 @@ def module(flow):
 
 @pytest.fixture
 def call(module):
-    """Run a command in this process: what it returns has `exit_code`, `stdout` and `stderr`."""
-
-    def run(*args: str, code: int = 0):
-        result = CliRunner().invoke(cli, list(args), prog_name="d6tstore")
-        assert result.exit_code == code, (result.output, result.exception)
-        return result
-
-    return run
+    """Runs a command in this process."""
+    return invoke
 
 
 def error(result) -> str:

@@ -10,21 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from command_line import invoke as call
 from test_cli import D6TSTORE, error, shell_env, terminal
-
-from d6tstore.cli import cli
 
 
 @pytest.fixture(autouse=True)
 def path_of_modules(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-def call(*args: str, code: int = 0):
-    result = CliRunner().invoke(cli, list(args), prog_name="d6tstore")
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 def told(*args: str, code: int = 0) -> dict[str, tuple[str, str]]:

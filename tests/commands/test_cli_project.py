@@ -11,12 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from command_line import invoke as call
 from test_adopt import FLOW, MADE
 from test_cli import D6TSTORE, error, shell_env, terminal
 
 import d6tstore
-from d6tstore.cli import cli
 from d6tstore.commands import template
 
 FILES = ["tasks.py", "run.py", "visualize.py", "d6tstore.toml", "pyproject.toml", "README.md", ".gitignore",
@@ -26,12 +25,6 @@ FILES = ["tasks.py", "run.py", "visualize.py", "d6tstore.toml", "pyproject.toml"
 @pytest.fixture(autouse=True)
 def path_of_modules(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-def call(*args: str, code: int = 0):
-    result = CliRunner().invoke(cli, list(args), prog_name="d6tstore")
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 def python(folder: Path, *args: str) -> str:

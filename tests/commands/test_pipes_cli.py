@@ -6,10 +6,9 @@ import sys
 import tomllib
 
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 
 import d6tstore
-from d6tstore.cli import cli
 
 FLOW = """
     import d6tstore
@@ -31,13 +30,7 @@ def call(flow, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv("D6TSTORE_STORE", raising=False)
     flow(FLOW)
-
-    def run(*args, code=0):
-        result = CliRunner().invoke(cli, list(map(str, args)), prog_name="d6tstore")
-        assert result.exit_code == code, (result.output, result.exception)
-        return result
-
-    return run
+    return invoke
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ import sys
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 
 import d6tstore
-from d6tstore.cli import cli
 from d6tstore.comparison import table as comparison
 from d6tstore.errors import UsageError
 
@@ -287,14 +286,8 @@ FLOW = """
 @pytest.fixture
 def call(flow, project):
     flow(FLOW)
-
-    def run(*words: str, code: int = 0):
-        done = CliRunner().invoke(cli, list(words), prog_name="d6tstore")
-        assert done.exit_code == code, (done.output, done.exception)
-        return done
-
-    run("run", "flow:Fit", "flow:Fit", "--alpha", "2")
-    return run
+    invoke("run", "flow:Fit", "flow:Fit", "--alpha", "2")
+    return invoke
 
 
 def test_the_command(call):

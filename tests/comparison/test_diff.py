@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from click.testing import CliRunner
+from command_line import invoke
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import d6tstore
-from d6tstore.cli import cli
 from d6tstore.comparison import side as frame_side
 from d6tstore.comparison import values as value_difference
 from d6tstore.errors import NeverRun, OutputMissing, SelectionError, UndeclaredLoad, UsageError
@@ -504,14 +503,8 @@ FLOW = """
 @pytest.fixture
 def call(flow):
     flow(FLOW)
-
-    def run(*words: str, code: int = 0):
-        done = CliRunner().invoke(cli, list(words), prog_name="d6tstore")
-        assert done.exit_code == code, (done.output, done.exception)
-        return done
-
-    run("run", "flow:Clean", "flow:Clean", "--factor", "2")
-    return run
+    invoke("run", "flow:Clean", "flow:Clean", "--factor", "2")
+    return invoke
 
 
 BOTH = ("flow:Clean", "flow:Clean", "--factor", "2")

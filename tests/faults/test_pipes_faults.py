@@ -9,15 +9,15 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pipe_people import Blob, Frame, Number, Process, Twice, actions, race, whole
+from pipe_people import Blob, Frame, Number, Process, Twice, actions, pull_while_computing, race, whole
 
 from d6tstore import record
-from d6tstore.errors import Conflict, ExchangeFailed, OutputMissing
+from d6tstore.errors import Conflict, OutputMissing
 from d6tstore.sharing import publishing
 
 KILLING = Path(__file__).parent / "killing_pipes.py"
@@ -201,34 +201,7 @@ def test_two_pulls_at_once(ann, bob):
 
 
 def test_a_pull_while_the_same_is_computed(ann, bob, monkeypatch):
-    """It waits for the run, and then does not replace what that made."""
-    ann.run(Number(n=1), Number(n=2))
-    ann.pipe.push()
-    inside, go = threading.Event(), threading.Event()
-    real = Number.run
-
-    def slow(self):
-        inside.set()
-        assert go.wait(60)
-        real(self)
-
-    monkeypatch.setattr(Number, "run", slow)
-    with ThreadPoolExecutor(2) as pool:
-        running = pool.submit(bob.store.run, Number(n=1))
-        assert inside.wait(60), running.result()
-        pipe = bob.pipe
-        pulling = pool.submit(pipe.pull)
-        while not bob.store.complete(Number(n=2)):
-            assert not pulling.done()
-        go.set()
-        running.result()
-        with pytest.raises(ExchangeFailed, match="changed by somebody else") as raised:
-            pulling.result()
-    assert [item.id for item in raised.value.exchange.problems] == [Number(n=1).id]
-    assert len(bob.versions(Number(n=1))) == 1 and bob.record(Number(n=1)).origin is None
-    whole(bob.store)
-    with pytest.raises(Conflict):
-        bob.pipe.pull()
+    pull_while_computing(ann, bob, monkeypatch)
 
 
 @pytest.mark.parametrize("way", ["push", "pull"])
